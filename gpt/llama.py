@@ -1,0 +1,319 @@
+"""
+A Llama-style transformer: RMSNorm before each sublayer, rotary positions, grouped-query attention,
+SwiGLU. It computes exactly what Hugging Face's Llama computes and, with qk_norm=True, exactly its
+Qwen3, with the same parameter names, so that weights go both ways as they are.
+
+    python gpt/llama.py                    # parameters by part, FLOPs and cache bytes a token
+
+What it adds to GPT-2 (Radford et al. 2019): no biases, no learned positions, no LayerNorm means,
+a gate in the feed-forward, fewer key/value heads. Left out on purpose: dropout, tensor parallelism,
+position scaling for longer contexts.
+
+B = batch, T = time (positions), S = keys seen, C = channels, H = query heads, G = key/value heads,
+D = channels of a head, V = vocabulary
+"""
+
+import os, sys
+if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of a Llama; `d_head` is n_embd / n_head unless given, `window` counts the keys a query sees."""
+    vocab_size: int
+    n_layer: int = 4
+    n_head: int = 4
+    n_kv_head: int = 4
+    n_embd: int = 192
+    n_hidden: int = 512
+    context: int = 256
+    d_head: int | None = None
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-6
+    qk_norm: bool = False
+    tie: bool = True
+    window: int | None = None
+
+    def __post_init__(self):
+        if self.d_head is None:
+            if self.n_embd % self.n_head:
+                raise ValueError(f"{self.n_embd=} is no multiple of {self.n_head=}: give d_head")
+            object.__setattr__(self, "d_head", self.n_embd // self.n_head)
+        if self.n_head % self.n_kv_head:
+            raise ValueError(f"{self.n_head=} is no multiple of {self.n_kv_head=}")
+        if self.d_head % 2:
+            raise ValueError(f"{self.d_head=} must be even: rotary positions turn pairs of channels")
+
+
+# ----------------------------------------------------------------------------
+# attention, twice: the definition and torch's fused version
+
+def visible(T, S, *, causal, window, doc, lengths, device):
+    """
+    Which key each query may see, as bool broadcastable to (B, 1, T, S), or None where it is all.
+    The queries are the last T of the S keys; with `lengths` (B,), the last T of the row's first
+    lengths[b] keys, and the rest is empty cache. `doc` (B, S) numbers packed documents.
+    """
+    end = torch.full((1,), S, device=device) if lengths is None else lengths      # (B,) or (1,)
+    key = torch.arange(S, device=device)                                          # (S,)
+    query = end[:, None] - T + torch.arange(T, device=device)                     # (B, T)
+    query, keep = query[:, None, :, None], key < end[:, None, None, None]         # (B, 1, T, 1), (B, 1, 1, S)
+    if causal:
+        keep = keep & (key <= query)                                              # (B, 1, T, S)
+    if window is not None:
+        keep = keep & (key > query - window)
+    if doc is not None:
+        keep = keep & (doc[:, None, -T:, None] == doc[:, None, None, :])
+    return keep
+
+
+def plain(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
+    """
+    softmax(q k^T / sqrt(D)) v, as written: Vaswani et al. 2017, eq. 1, https://arxiv.org/abs/1706.03762
+    q: (B, H, T, D);  k, v: (B, G, S, D), each shared by H/G query heads (Ainslie et al. 2023,
+    section 2.2, https://arxiv.org/abs/2305.13245);  returns: (B, H, T, D). See visible() for the rest.
+    """
+    H, T, D, S = q.size(1), q.size(2), q.size(3), k.size(2)
+    k, v = (x.repeat_interleave(H // x.size(1), dim=1) for x in (k, v))           # (B, H, S, D)
+    keep = visible(T, S, causal=causal, window=window, doc=doc, lengths=lengths, device=q.device)
+    score = (q @ k.transpose(-2, -1)) * D**-0.5                                   # (B, H, T, S)
+    return score.masked_fill(~keep, float("-inf")).softmax(dim=-1) @ v
+
+
+def sdpa(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
+    """The same numbers as plain(), to rounding, from torch's fused kernel, which never holds all scores."""
+    H, T, S = q.size(1), q.size(2), k.size(2)
+    if H != k.size(1):
+        k, v = (x.repeat_interleave(H // x.size(1), dim=1) for x in (k, v))       # (B, H, S, D)
+    if causal and T == S and window is None and doc is None and lengths is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    keep = visible(T, S, causal=causal, window=window, doc=doc, lengths=lengths, device=q.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
+
+
+# ----------------------------------------------------------------------------
+# the cache of keys and values
+
+class Cache:
+    """
+    Keys and values of the tokens already read, one slot a sequence, preallocated:
+    k, v: (n_layer, slots, G, context, D);  lengths: (slots,) tokens each slot holds.
+    """
+
+    def __init__(self, config, slots, context, dtype=torch.float32, device="cpu"):
+        shape = config.n_layer, slots, config.n_kv_head, context, config.d_head
+        self.k = torch.zeros(shape, dtype=dtype, device=device)
+        self.v = torch.zeros(shape, dtype=dtype, device=device)
+        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
+
+    def extend(self, layer, rows, positions, k, v):
+        """Store k, v (B, G, T, D) at positions (B, T) of slots `rows` (B,); return all keys and values so far."""
+        S = int(positions[:, -1].max()) + 1
+        for store, new in ((self.k[layer], k), (self.v[layer], v)):
+            store[rows[:, None], :, positions] = new.transpose(1, 2)              # (B, T, G, D)
+        if len(rows) == self.lengths.numel() and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
+            return self.k[layer, :, :, :S], self.v[layer, :, :, :S]               # a view, not a copy
+        return self.k[layer, rows, :, :S], self.v[layer, rows, :, :S]             # (B, G, S, D) twice
+
+
+# ----------------------------------------------------------------------------
+# the layers
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight: Zhang and Sennrich 2019, eq. 4, https://arxiv.org/abs/1910.07467"""
+
+    def __init__(self, size, eps):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x):
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def turns(positions, d_head, theta, dtype):
+    """
+    cos and sin of the angle by which each channel pair of each position is turned: position *
+    theta^(-2i/D) radians for pair i. positions: (B, T) or (T,);  returns: (B or 1, 1, T, D) twice
+    """
+    rate = theta ** (-torch.arange(0, d_head, 2, device=positions.device, dtype=torch.float64) / d_head)
+    angle = positions[..., None].double() * rate                                  # (B, T, D/2)
+    angle = torch.cat([angle, angle], dim=-1)                                     # (B, T, D)
+    angle = angle[:, None] if positions.dim() == 2 else angle[None, None]         # (B, 1, T, D)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def rotate(x, cos, sin):
+    """
+    Turn the pairs (i, i + D/2) of x (B, n, T, D), as Hugging Face's Llama does; the paper pairs (2i, 2i + 1).
+    Su et al. 2021, section 3.2.2, eq. 34: https://arxiv.org/abs/2104.09864
+    """
+    a, b = x.chunk(2, dim=-1)                                                     # (B, n, T, D/2) twice
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Causal self-attention; H/G query heads share a key/value head; q and k may be normed (Qwen3)."""
+
+    def __init__(self, config, attend):
+        super().__init__()
+        C, H, G, D = config.n_embd, config.n_head, config.n_kv_head, config.d_head
+        self.config, self.attend = config, attend
+        self.q_proj = nn.Linear(C, H * D, bias=False)
+        self.k_proj = nn.Linear(C, G * D, bias=False)
+        self.v_proj = nn.Linear(C, G * D, bias=False)
+        self.o_proj = nn.Linear(H * D, C, bias=False)
+        if config.qk_norm:
+            self.q_norm, self.k_norm = RMSNorm(D, config.norm_eps), RMSNorm(D, config.norm_eps)
+
+    def forward(self, x, cos, sin, doc=None, store=None):
+        """x: (B, T, C);  cos, sin: see turns();  store: writes k and v into a cache, returns all of it and lengths"""
+        B, T, C = x.shape
+        D = self.config.d_head
+        q = self.q_proj(x).view(B, T, -1, D)                                      # (B, T, H, D)
+        k = self.k_proj(x).view(B, T, -1, D)                                      # (B, T, G, D)
+        v = self.v_proj(x).view(B, T, -1, D).transpose(1, 2)                      # (B, G, T, D)
+        if self.config.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin)
+        lengths = None
+        if store is not None:
+            k, v, lengths = store(k, v)                                           # (B, G, S, D) twice, (B,)
+        y = self.attend(q, k, v, window=self.config.window, doc=doc, lengths=lengths)  # (B, H, T, D)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))                   # (B, T, C)
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x)). Shazeer 2020, eq. 6: https://arxiv.org/abs/2002.05202"""
+
+    def __init__(self, config):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.n_embd, config.n_hidden, bias=False)
+        self.up_proj = nn.Linear(config.n_embd, config.n_hidden, bias=False)
+        self.down_proj = nn.Linear(config.n_hidden, config.n_embd, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each after a norm, each added to the residual stream."""
+
+    def __init__(self, config, attend):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.n_embd, config.norm_eps)
+        self.self_attn = Attention(config, attend)
+        self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x, cos, sin, doc=None, store=None):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, doc, store)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+# ----------------------------------------------------------------------------
+# the model
+
+class Decoder(nn.Module):
+    """Everything below the head: embedding, blocks, last norm (the `model.` of Hugging Face's names)."""
+
+    def __init__(self, config, attend):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        self.layers = nn.ModuleList(Block(config, attend) for _ in range(config.n_layer))
+        self.norm = RMSNorm(config.n_embd, config.norm_eps)
+
+
+class Llama(nn.Module):
+    def __init__(self, config, attend=sdpa, generator=None):
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config, attend)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        self.initialize(generator)
+
+    @torch.no_grad()
+    def initialize(self, generator=None):
+        """
+        Matrices ~ N(0, 1/fan_in), embedding ~ N(0, 0.02), and zero for what writes into the residual
+        stream, so that at step 0 every block is the identity (Zhang et al. 2019, Fixup:
+        https://arxiv.org/abs/1901.09321). Norm weights stay at one.
+        """
+        for name, p in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                p.zero_()
+            elif p.dim() == 2:
+                std = 0.02 if "embed" in name or "lm_head" in name else p.size(1) ** -0.5
+                p.normal_(0, std, generator=generator)
+
+    def select(self, rows):
+        """Which adapter each row of the batch uses: nothing here; LoRA layers fill it in."""
+
+    def forward(self, idx, targets=None, *, positions=None, doc=None, cache=None, rows=None, counts=None):
+        """
+        Logits of every position, and the loss where there are targets.
+
+        idx: (B, T) ids;  targets: (B, T) ids, -1 where none counts;  positions: (B, T), by default
+        0..T-1 or what follows the cache;  doc: (B, T) packed documents that do not see each other
+        cache: idx holds the next tokens of its slots `rows` (B,), by default all; counts (B,) says
+        how many of the T are real, the rest is padding on the right
+        returns: logits (B, T, V), loss in nats per counted target or None
+        """
+        B, T = idx.shape
+        start = None
+        if cache is not None:
+            rows = torch.arange(B, device=idx.device) if rows is None else rows
+            start = cache.lengths[rows]                                           # (B,)
+            if positions is None:
+                positions = start[:, None] + torch.arange(T, device=idx.device)   # (B, T)
+        elif positions is None:
+            positions = torch.arange(T, device=idx.device)                        # (T,)
+
+        x = self.model.embed_tokens(idx)                                          # (B, T, C)
+        cos, sin = turns(positions, self.config.d_head, self.config.rope_theta, x.dtype)
+        for n, block in enumerate(self.model.layers):
+            x = block(x, cos, sin, doc, self.store(cache, n, rows, start, T))
+        if cache is not None:
+            cache.lengths[rows] = start + (T if counts is None else counts)
+        logits = self.lm_head(self.model.norm(x))                                 # (B, T, V)
+        if targets is None:
+            return logits, None
+        return logits, F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1)
+
+    @staticmethod
+    def store(cache, layer, rows, start, T):
+        """What a layer calls with its new k and v, or None without a cache."""
+        if cache is None:
+            return None
+        slots = start[:, None] + torch.arange(T, device=start.device)             # (B, T)
+        return lambda k, v: (*cache.extend(layer, rows, slots, k, v), start + T)
+
+
+def describe(config):
+    """Parameters by part, training FLOPs and cache bytes a token, as lines of text."""
+    model = Llama(config)
+    parts = {"embedding": 0, "attention": 0, "feed-forward": 0, "norms": 0}
+    for name, p in model.named_parameters():
+        key = ("norms" if "norm" in name else "attention" if "self_attn" in name
+               else "feed-forward" if "mlp" in name else "embedding")
+        parts[key] += p.numel()
+    total = sum(parts.values())
+    matmul = parts["attention"] + parts["feed-forward"] + config.vocab_size * config.n_embd
+    flops = 6 * matmul + 12 * config.n_layer * config.n_head * config.d_head * config.context
+    cache = 2 * config.n_layer * config.n_kv_head * config.d_head * 4
+    return [f"{name:14s} {n:12,d} {n / total:6.1%}" for name, n in parts.items()] + [
+        f"{'all':14s} {total:12,d}",
+        f"training: {flops / 1e6:,.1f} MFLOP a token at context {config.context} "
+        "(PaLM, appendix B: https://arxiv.org/abs/2204.02311)",
+        f"cache: {cache:,d} bytes a token in float32"]
+
+
+if __name__ == "__main__":
+    print("\n".join(describe(Config(vocab_size=2048))))
