@@ -22,6 +22,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from gpt.fused import rms_norm, rotate
+
 
 @dataclass(frozen=True)
 class Config:
@@ -133,28 +135,20 @@ class RMSNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
 
     def forward(self, x):
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
-def turns(positions, d_head, theta, dtype):
+def turns(positions, d_head, theta):
     """
     cos and sin of the angle by which each channel pair of each position is turned: position *
-    theta^(-2i/D) radians for pair i. positions: (B, T) or (T,);  returns: (B or 1, 1, T, D) twice
+    theta^(-2i/D) radians for pair i, which is channels (i, i + D/2), as in Hugging Face's Llama; the
+    paper pairs (2i, 2i + 1). Su et al. 2021, section 3.2.2, eq. 34: https://arxiv.org/abs/2104.09864
+    positions: (B, T) or (T,);  returns: (B or 1, 1, T, D/2) twice, float64
     """
     rate = theta ** (-torch.arange(0, d_head, 2, device=positions.device, dtype=torch.float64) / d_head)
-    angle = positions[..., None].double() * rate                                  # (B, T, D/2)
-    angle = torch.cat([angle, angle], dim=-1)                                     # (B, T, D)
-    angle = angle[:, None] if positions.dim() == 2 else angle[None, None]         # (B, 1, T, D)
-    return angle.cos().to(dtype), angle.sin().to(dtype)
-
-
-def rotate(x, cos, sin):
-    """
-    Turn the pairs (i, i + D/2) of x (B, n, T, D), as Hugging Face's Llama does; the paper pairs (2i, 2i + 1).
-    Su et al. 2021, section 3.2.2, eq. 34: https://arxiv.org/abs/2104.09864
-    """
-    a, b = x.chunk(2, dim=-1)                                                     # (B, n, T, D/2) twice
-    return x * cos + torch.cat([-b, a], dim=-1) * sin
+    angle = positions[..., None].double() * rate                                  # (B, T, D/2) or (T, D/2)
+    angle = angle[:, None] if positions.dim() == 2 else angle[None, None]         # (B or 1, 1, T, D/2)
+    return angle.cos(), angle.sin()
 
 
 class Attention(nn.Module):
@@ -230,9 +224,10 @@ class Decoder(nn.Module):
 
 
 class Llama(nn.Module):
-    def __init__(self, config, attend=sdpa, generator=None):
+    def __init__(self, config, attend=sdpa, head_loss=None, generator=None):
+        """head_loss(x, weight, targets): head and cross-entropy in one; with it the logits are never made"""
         super().__init__()
-        self.config = config
+        self.config, self.head_loss = config, head_loss
         self.model = Decoder(config, attend)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie:
@@ -264,7 +259,7 @@ class Llama(nn.Module):
         0..T-1 or what follows the cache;  doc: (B, T) packed documents that do not see each other
         cache: idx holds the next tokens of its slots `rows` (B,), by default all; counts (B,) says
         how many of the T are real, the rest is padding on the right
-        returns: logits (B, T, V), loss in nats per counted target or None
+        returns: logits (B, T, V) or None, loss in nats per counted target or None
         """
         B, T = idx.shape
         start = None
@@ -277,12 +272,15 @@ class Llama(nn.Module):
             positions = torch.arange(T, device=idx.device)                        # (T,)
 
         x = self.model.embed_tokens(idx)                                          # (B, T, C)
-        cos, sin = turns(positions, self.config.d_head, self.config.rope_theta, x.dtype)
+        cos, sin = turns(positions, self.config.d_head, self.config.rope_theta)
         for n, block in enumerate(self.model.layers):
             x = block(x, cos, sin, doc, self.store(cache, n, rows, start, T))
         if cache is not None:
             cache.lengths[rows] = start + (T if counts is None else counts)
-        logits = self.lm_head(self.model.norm(x))                                 # (B, T, V)
+        x = self.model.norm(x)
+        if targets is not None and self.head_loss is not None:
+            return None, self.head_loss(x.flatten(0, 1), self.lm_head.weight, targets.flatten())
+        logits = self.lm_head(x)                                                  # (B, T, V)
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1)

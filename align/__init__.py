@@ -1,0 +1,1 @@
+"""From a text model to an assistant: supervised fine-tuning."""

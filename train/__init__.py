@@ -1,0 +1,1 @@
+"""Training: optimizers, schedule, batches, logs, exact resume, and the pretraining script."""

@@ -1,0 +1,53 @@
+"""What the machine has: the device, the number format that is fast on it, and the kernels for it."""
+
+import contextlib
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from kernels.cross_entropy import linear_cross_entropy
+
+
+def device():
+    """CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def bfloat16_is_fast(where):
+    """Whether the processor multiplies bfloat16 itself; a CPU that emulates it is five times slower than in float32."""
+    if where.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def amp(where):
+    """Autocast to bfloat16 where that is fast, else nothing."""
+    return torch.autocast(where.type, torch.bfloat16) if bfloat16_is_fast(where) else contextlib.nullcontext()
+
+
+def prepare(model, where):
+    """The model on its device, with the loss that never holds the logits whole."""
+    model.head_loss = linear_cross_entropy
+    return model.to(where)
+
+
+def environment():
+    """What a figure depends on, for metrics.json."""
+    root = Path(__file__).resolve().parent.parent
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    return {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads(),
+            "processor": processor(), "device": str(device()), "bfloat16": bfloat16_is_fast(device()),
+            "commit": commit.stdout.strip() or None}
+
+
+def processor():
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,84 @@
+"""
+Batches of packed documents, each document once an epoch, in a new random order every epoch.
+
+The position in the data (epoch, documents taken, documents waiting) is a few integers, so a resumed
+run reads exactly the batches that the uninterrupted one would have read.
+"""
+
+import numpy as np
+
+from train.pack import Packer, batch
+
+
+class Shards:
+    """
+    The documents of token shards; n -> (ids, mask of what is to be predicted).
+    shards: list of (n,) id arrays, every document beginning with `boundary`. All of it is predicted, so a
+    document's last token predicts the next one's `boundary`: that is how a model learns where texts end.
+    """
+
+    def __init__(self, shards, boundary):
+        starts = [np.flatnonzero(np.asarray(ids) == boundary) for ids in shards]
+        if not sum(map(len, starts)):
+            raise ValueError(f"no document begins with id {boundary} in these shards")
+        ends = [np.append(s[1:], len(ids)) for s, ids in zip(starts, shards)]
+        self.shards, self.shard = shards, np.repeat(np.arange(len(shards)), [len(s) for s in starts])
+        self.start, self.lengths = np.concatenate(starts), np.concatenate(ends) - np.concatenate(starts)
+
+    def __getitem__(self, n):
+        ids = self.shards[self.shard[n]][self.start[n]:self.start[n] + self.lengths[n]].astype(np.int64)
+        return ids, np.ones(len(ids), dtype=bool)
+
+
+class Conversations:
+    """A list of (ids, mask), as bpe/template.py renders them."""
+
+    def __init__(self, examples):
+        self.examples, self.lengths = examples, np.array([len(ids) for ids, _ in examples])
+
+    def __getitem__(self, n):
+        return self.examples[n]
+
+
+class Loader:
+    """
+    documents: Shards or Conversations;  crop: fill a row's end with the beginning of a document
+    next() -> x, y, doc, positions, each (rows, context): see train/pack.py
+    """
+
+    def __init__(self, documents, pad, rows, context, seed=0, crop=True):
+        self.documents, self.pad, self.rows, self.context = documents, pad, rows, context
+        self.seed, self.crop = seed, crop
+        self.epoch, self.taken = 0, 0
+        self.packer = Packer(self.stream())
+
+    def stream(self):
+        """Endless (document number, tokens): epoch after epoch, from the saved position on."""
+        while True:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.documents.lengths))
+            while self.taken < len(order):
+                n = int(order[self.taken])
+                self.taken += 1
+                yield n, int(self.documents.lengths[n])
+            self.epoch, self.taken = self.epoch + 1, 0
+
+    def next(self):
+        rows = []
+        for _ in range(self.rows):
+            picked = self.packer.row(self.context + 1, self.crop)
+            examples = [(self.documents[n], length) for n, length in picked]
+            rows.append([(ids[:length], mask[:length]) for (ids, mask), length in examples])
+        return batch(rows, self.context, self.pad)
+
+    @property
+    def epochs(self):
+        """How often each document has been taken so far, as a fraction."""
+        return self.epoch + self.taken / len(self.documents.lengths)
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "taken": self.taken, "waiting": list(self.packer.waiting)}
+
+    def load_state_dict(self, state):
+        self.epoch, self.taken = state["epoch"], state["taken"]
+        self.packer = Packer(self.stream())
+        self.packer.waiting = [tuple(item) for item in state["waiting"]]
