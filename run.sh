@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# From nothing to a chat model: one stage a line, one script a stage.
+#
+#     bash run.sh            set-up, then the whole speedrun; ends with a report and how to chat
+#     bash run.sh test       set-up, then every test but the slow ones (test-all: those too)
+#     bash run.sh setup      set-up alone: .venv with what the rest needs
+#     bash run.sh chat       talk to the model in the terminal
+#     bash run.sh serve      talk to it in the browser, http://127.0.0.1:8000
+#     bash run.sh progress   the syllabus as a checklist that ticks itself
+#     bash run.sh clean      start over: removes out/ and .venv/
+#
+#     DATA=tinystories bash run.sh     the same on real text (downloads, or DATA_MIRROR=folder)
+#     SIZE=mini bash run.sh            the same in about a minute, to see that it runs
+#
+# A stage that is done from the same inputs, arguments and sources is skipped; a killed run continues.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export DATA=${DATA:-tinyworld} SIZE=${SIZE:-full} OUT=${OUT:-out} PYTHONUNBUFFERED=1
+run=$OUT/$DATA
+
+die() { echo "$*" >&2; exit 1; }
+
+# ---------------------------------------------------------------------------- set-up
+
+torch_index=https://download.pytorch.org/whl/cpu    # PyTorch's own; its CPU builds are a tenth of the CUDA ones
+
+setup() {  # setup FILE...: .venv with what the requirement files name, unless it is there already
+    local want python=${PYTHON:-python3}
+    command -v "$python" > /dev/null || die "no $python. Install Python 3.10 or later."
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        die "$("$python" --version) is too old. Install Python 3.10 or later, or name one: PYTHON=python3.12 bash run.sh"
+    want=$(cat "$@" | cksum)
+    [ -x .venv/bin/python ] && [ "$(cat ".venv/installed-$#" 2> /dev/null)" = "$want" ] && return
+    echo "== setup: .venv from $*"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv || die "venv failed. On Debian: apt-get install python3-venv"
+    if ! command -v nvidia-smi > /dev/null && [ "$(uname)" = Linux ] &&
+        .venv/bin/python -c "import urllib.request as u; u.urlopen('$torch_index/torch/', timeout=5)" 2> /dev/null; then
+        .venv/bin/pip install -q "$(grep '^torch==' requirements.txt)" --index-url "$torch_index"
+    fi
+    .venv/bin/pip install -q $(printf -- '-r %s ' "$@")
+    echo "$want" > ".venv/installed-$#"
+}
+
+python() { .venv/bin/python "$@"; }
+
+# ---------------------------------------------------------------------------- stages
+
+stage() {  # stage NAME INPUTS... -- python SCRIPT ARGS: see train/stage.py
+    local name=$1 inputs=()
+    shift
+    while [ "$1" != -- ]; do inputs+=("$run/$1"); shift; done
+    shift 2
+    python train/stage.py "$run/$name" ${inputs[@]+"${inputs[@]}"} -- .venv/bin/python "$@"
+}
+
+sizes() {  # what each size of a run is made of
+    case $DATA-$SIZE in
+        tinyworld-full)   corpus="bpe/tinyworld.py";                    vocab=2048; items=(); canaries=() ;;
+        tinyworld-mini)   corpus="bpe/tinyworld.py --megabytes 0.3";    vocab=1024 ;;
+        tinystories-full) corpus="bpe/realworld.py";                    vocab=4096; items=(); canaries=() ;;
+        tinystories-mini) corpus="bpe/realworld.py --limit 300";        vocab=1024 ;;
+        *) die "no DATA=$DATA with SIZE=$SIZE. DATA is tinyworld or tinystories, SIZE full or mini." ;;
+    esac
+    pretrain=() sft=()
+    if [ "$SIZE" = mini ]; then
+        items=(--limit 20) canaries=(--canaries 30)
+        pretrain=(--tokens 60000 --layers 2 --width 64 --heads 2 --kv-heads 2 --hidden 128 --batch 8 --save-every 10)
+        sft=(--tokens 30000 --batch 8 --save-every 5)
+    elif [ "$DATA" = tinystories ]; then
+        pretrain=(--tokens 3000000 --patience 3 --eval-every 50) sft=(--tokens 1500000)
+    fi
+}
+
+speedrun() {
+    sizes
+    local c=$run/corpus t=$run/tokenizer
+    stage corpus -- python $corpus --out "$c"
+    stage tokenizer corpus -- python bpe/train.py --data "$c/pretrain_train.jsonl" --vocab $vocab --out "$t"
+    stage shards corpus tokenizer -- python bpe/shards.py --train "$c/pretrain_train.jsonl" \
+        --valid "$c/pretrain_valid.jsonl" --tokenizer "$t" --out "$run/shards"
+    stage pretrain shards tokenizer -- python train/train.py --data "$run/shards" --tokenizer "$t" \
+        --out "$run/pretrain" "${pretrain[@]}"
+    stage sft pretrain corpus -- python align/sft.py --checkpoint "$run/pretrain/run" --data "$c" \
+        --out "$run/sft" "${sft[@]}" "${canaries[@]}"
+    echo sft/run > "$run/model"
+    evaluate
+    stage report $(cd "$run" && ls -d eval_*) sft -- python eval/report.py --run "$run" --out "$OUT"
+    echo "Talk to it:  bash run.sh chat   or   bash run.sh serve"
+}
+
+evaluate() {
+    local model=$run/sft/run
+    stage eval_arithmetic sft -- python eval/gsm8k.py --checkpoint "$model" --data "$c" --out "$run/eval_arithmetic" "${items[@]}"
+    stage eval_science sft -- python eval/choice.py --checkpoint "$model" --data "$c" --out "$run/eval_science" "${items[@]}"
+    stage eval_fiction pretrain -- python eval/perplexity.py --checkpoint "$run/pretrain/run" --data "$c" --out "$run/eval_fiction" "${items[@]}"
+}
+
+case ${1:-speedrun} in
+    speedrun) setup requirements.txt requirements-extra.txt; speedrun ;;
+    setup)    setup requirements.txt requirements-extra.txt ;;
+    test)     shift; setup requirements.txt requirements-extra.txt requirements-test.txt; python -m pytest -m "not slow" "$@" ;;
+    test-all) shift; setup requirements.txt requirements-extra.txt requirements-test.txt; python -m pytest "$@" ;;
+    chat)     shift; setup requirements.txt requirements-extra.txt; python chat/cli.py --checkpoint "$run/model" "$@" ;;
+    serve)    shift; setup requirements.txt requirements-extra.txt; python chat/server.py --checkpoint "$run/model" "$@" ;;
+    progress) setup requirements.txt requirements-extra.txt; python eval/progress.py --out "$OUT" ;;
+    clean)    rm -rf out .venv; echo "removed out/ and .venv/" ;;
+    *)        sed -n '3,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+esac
