@@ -15,6 +15,7 @@ import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import random
+import re
 from collections import namedtuple
 
 from bpe import world_skeletons as tables
@@ -115,6 +116,59 @@ def problem(rng, skeleton=None, only=None):
         asks.append(rng.choice(tables.ASKS[kind.gives]).format(**words))
     says.append(f"#### {result}")
     return Problem(" ".join(asks), "\n".join(says), result, skeleton, key)
+
+
+# wordings of one calculation and the operator they ask for; {} and {} are its operands in order
+SUMS = {
+    "+": ["What is {} plus {}?", "Compute {} + {}.", "Add {} and {}.",
+          "What is the sum of {} and {}?"],
+    "-": ["What is {} minus {}?", "Compute {} - {}.", "Take {1} away from {0}.",
+          "What is the difference between {} and {}?"],
+    "*": ["What is {} times {}?", "Compute {} * {}.", "Multiply {} by {}.",
+          "What is the product of {} and {}?"],
+    "/": ["What is {} divided by {}?", "Compute {} / {}.", "Divide {} by {}.",
+          "How many times does {1} go into {0}?"],
+}
+THEN = {"+": "Then add {}.", "-": "Then take away {}.", "*": "Then multiply by {}."}
+
+
+def calculation(rng):
+    """A bare calculation of one call, or two: (question, answer with marks, key)."""
+    op = rng.choice(list(SUMS))
+    x, y = sorted((start(rng), start(rng)), reverse=True)
+    if op == "/":
+        y = rng.randint(2, min(x, 60))
+        x -= x % y
+    result = OPERATORS[op](x, y)
+    question = rng.choice(SUMS[op]).format(x, y)
+    answer, calls = f"That is <<{x}{op}{y}={result}>>{result}.", [(x, op, y)]
+    if 1 < result < 1000 and rng.random() < 0.25:
+        op, y = rng.choice(list(THEN)), rng.randint(2, min(result, 99))
+        calls.append((op, y))
+        more = OPERATORS[op](result, y)
+        question += " " + THEN[op].format(y)
+        answer += f" Then it is <<{result}{op}{y}={more}>>{more}."
+    return question, answer, ("calculation", *calls)
+
+
+CALL = re.compile(r"<<(\d+)([-+*/])(\d+)=(\d+)>>\d+")
+
+
+def slip(answer, rng):
+    """The answer with one step's operator exchanged, and what follows worked out from there."""
+    steps = CALL.findall(answer)
+    at, new, calls = rng.randrange(len(steps)), {}, []
+    for i, (x, op, y, result) in enumerate(steps):
+        a, b = int(new.get(x, x)), int(new.get(y, y))
+        if i == at:
+            op = {"+": "-" if a > b else "*", "-": "+", "*": "+", "/": "*"}[op]
+        elif op == "-" and a <= b or op == "/" and a % b:
+            return slip(answer, rng)  # this slip leads nowhere; another does
+        new[result] = value = str(OPERATORS[op](a, b))
+        calls.append(f"<<{a}{op}{b}={value}>>{value}")
+    if value == result:               # 2 + 2 for 2 * 2
+        return slip(answer, rng)
+    return re.sub(r"#### \d+", f"#### {value}", CALL.sub(lambda _: calls.pop(0), answer))
 
 
 def main():

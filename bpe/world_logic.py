@@ -16,7 +16,8 @@ from bpe.world_skeletons import HE, SHE
 UNKNOWN = "I do not know. That does not follow."
 ORDERS = [("taller", "tallest", "shorter", "shortest"), ("older", "oldest", "younger", "youngest"),
           ("faster", "fastest", "slower", "slowest"), ("richer", "richest", "poorer", "poorest"),
-          ("stronger", "strongest", "weaker", "weakest"), ("louder", "loudest", "quieter", "quietest")]
+          ("stronger", "strongest", "weaker", "weakest"),
+          ("louder", "loudest", "quieter", "quietest")]
 STATES = [("lamp", "on", "off"), ("door", "open", "closed"), ("cup", "full", "empty"),
           ("soup", "hot", "cold"), ("road", "wet", "dry"), ("shop", "open", "closed"),
           ("room", "clean", "dirty"), ("box", "heavy", "light"), ("rope", "long", "short"),
@@ -24,10 +25,12 @@ STATES = [("lamp", "on", "off"), ("door", "open", "closed"), ("cup", "full", "em
           ("radio", "on", "off"), ("bucket", "full", "empty"), ("towel", "wet", "dry"),
           ("path", "steep", "flat"), ("tank", "full", "empty"), ("stove", "hot", "cold")]
 # invented kinds, so that only the rule can answer
-GROUPS = """blims drogs fenks glups hoxes jarns kwims lorbs mips norks plims quons rusks snivs trolts
-vexes wugs yoks zimps brints""".split()
-TRAITS = """have wings|can swim|eat grass|sleep all day|like music|live in caves|have stripes|can climb
-|fear water|glow at night|lay eggs|carry shells""".replace("\n", "").split("|")
+GROUPS = """
+blims drogs fenks glups hoxes jarns kwims lorbs mips norks plims quons rusks snivs trolts vexes wugs
+yoks zimps brints
+""".split()
+TRAITS = ["have wings", "can swim", "eat grass", "sleep all day", "like music", "live in caves",
+          "have stripes", "can climb", "fear water", "glow at night", "lay eggs", "carry shells"]
 
 
 def order(rng):
@@ -65,7 +68,7 @@ def connective(rng):
 
 
 def implication(rng):
-    """If p then q, told p, not p, q or not q: the first and the last conclude, the others do not."""
+    """If p then q, told p, not p, q or not q: only the first and the last conclude."""
     (x, *xs), (y, *ys) = rng.sample(STATES, 2)
     p, q, case = rng.randrange(2), rng.randrange(2), rng.randrange(4)
     told, ask, answer = [
