@@ -1,0 +1,1 @@
+"""Character and word models in the order in which they were invented."""

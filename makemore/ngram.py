@@ -1,0 +1,210 @@
+"""
+The n-gram as a serious opponent: interpolated modified Kneser-Ney, counted with numpy.
+
+    python makemore/ngram.py --train stories.jsonl --test held_out.jsonl         # bytes, best order up to 16
+    python makemore/ngram.py --train train.txt --test valid.txt --order 4 --fixed # exactly order 4
+
+The probability of a token after a context h is what its count there keeps after a discount, plus
+the discounted mass times the probability after h without its first token; and a shorter context
+counts not how often a token came but after how many different tokens (after "San", "Francisco" is
+frequent; elsewhere it is not to be expected). With c the count in the context, D the discount of
+counts 1, 2, and 3 and more, and N_k(h) how many tokens have count k after h:
+
+    p(w | h) = (c(hw) - D(c(hw)) + (D_1 N_1(h) + D_2 N_2(h) + D_3 N_3+(h)) p(w | h')) / c(h)
+
+Chen and Goodman 1999, section 3, eq. 15 to 17: https://doi.org/10.1006/csla.1999.0128. Departures:
+the recursion ends in the uniform distribution, and after the paper's formula for D has given a
+start, the discounts of every order and the order itself are chosen on held-out text.
+
+Text is bytes, 0 to 255, and 256 begins each document: it is a context, its own probability is not
+scored. So the bits per byte stand beside those of any model of the same documents.
+
+N = tokens of a text, U_n = different n-grams in the training text, V = vocabulary
+"""
+
+import os, sys
+if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import argparse
+import hashlib
+import json
+import platform
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+BOUNDARY = 256
+
+
+class KneserNey:
+    """A model of `order` tokens (contexts of order - 1) over ids 0 to vocab - 1."""
+
+    def __init__(self, order, vocab):
+        if order < 1 or vocab < 1:
+            raise ValueError(f"{order=} and {vocab=} must be at least 1")
+        self.order, self.vocab = order, vocab
+
+    def fit(self, ids):
+        """
+        Count every n-gram; ids: (N,) ints.
+
+        An n-gram is named by its index among the sorted keys of its length, and its key is
+        (index of its first n - 1 tokens) * V + last token: exact for any vocabulary and order.
+        """
+        ids = np.asarray(ids, dtype=np.int64)
+        if len(ids) < self.order or ids.min() < 0 or ids.max() >= self.vocab:
+            raise ValueError(f"{len(ids)} ids do not make one {self.order}-gram over {self.vocab} ids")
+        self.keys, self.counts = [], []
+        gram = np.zeros(len(ids) + 1, dtype=np.int64)        # the empty context, before each token and at the end
+        for n in range(1, self.order + 1):
+            keys = gram[:-1] * self.vocab + ids[n - 1:]      # (N - n + 1,)
+            suffix = gram[1:]                                # (N - n + 1,) the same n-gram without its first token
+            keys, first, gram, counts = np.unique(
+                keys, return_index=True, return_inverse=True, return_counts=True)  # gram: (N - n + 1,), others (U_n,)
+            if n > 1:                                        # a shorter n-gram counts its different left neighbours
+                self.counts[-1] = np.bincount(suffix[first], minlength=len(self.keys[-1]))
+            self.keys.append(keys)
+            self.counts.append(counts)
+
+        self.totals, self.kinds, self.discounts = [], [], []
+        contexts = 1                                         # U_0
+        for keys, counts in zip(self.keys, self.counts):
+            after, kind = keys // self.vocab, np.minimum(counts, 3)
+            self.totals.append(np.bincount(after, counts, contexts))                        # (U_{n-1},) c(h)
+            self.kinds.append(np.stack(
+                [np.bincount(after, kind == k, contexts) for k in range(4)], axis=1))       # (U_{n-1}, 4) N_k(h)
+            self.discounts.append(discounts(counts))
+            contexts = len(keys)
+        return self
+
+    def evidence(self, ids):
+        """Yield, for each order, what the counts say of each token: c(hw), c(h) and N_k(h), (N,), (N,), (N, 4)."""
+        ids = np.asarray(ids, dtype=np.int64)
+        gram = np.zeros(len(ids) + 1, dtype=np.int64)        # index of the context before each token; -1: never seen
+        for keys, counts, totals, kinds in zip(self.keys, self.counts, self.totals, self.kinds):
+            context = gram[:-1]                              # (N,)
+            seen = context >= 0
+            key = context * self.vocab + ids
+            at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+            known = seen & (keys[at] == key)
+            yield (np.where(known, counts[at], 0), np.where(seen, totals[context], 0),
+                   np.where(seen[:, None], kinds[context], 0))
+            gram = np.concatenate([[-1], np.where(known, at, -1)])
+
+    def mix(self, evidence, first=0, p=None):
+        """(N,) probabilities under the present discounts; p: those from the orders before `first`, [uniform]."""
+        p = 1 / self.vocab if p is None else p
+        for (count, total, kinds), d in zip(evidence, self.discounts[first:]):
+            kept = count - d[np.minimum(count, 3)]
+            p = np.where(total > 0, (kept + kinds @ d * p) / np.maximum(total, 1), p)
+        return p
+
+    def logprob(self, ids):
+        """(N,) natural logarithm of the probability of each token after those before it in ids."""
+        return np.log(self.mix(self.evidence(ids)))
+
+    def tune(self, ids, scored=slice(None), steps=(0.2, 0.1, 0.05, 0.02)):
+        """
+        Fit the discounts to held-out ids: move one at a time, by ever smaller steps, as long as it helps.
+        scored: which of the ids count, an index or a mask;  returns: their nats a token
+        """
+        evidence = [tuple(x[scored] for x in order) for order in self.evidence(ids)]
+        best = -np.log(self.mix(evidence)).mean()
+        for step in steps:
+            for n, d in enumerate(self.discounts):
+                below = self.mix(evidence[:n])
+                for k, move in [(k, sign * step) for k in (1, 2, 3) for sign in (1, -1)]:
+                    while 0 <= d[k] + move <= k:             # a discount above its count is no probability
+                        d[k] += move
+                        loss = -np.log(self.mix(evidence[n:], n, below)).mean()
+                        if loss >= best:
+                            d[k] -= move
+                            break
+                        best = loss
+        return best
+
+
+def discounts(counts):
+    """[0, D_1, D_2, D_3+] from how many n-grams have count 1, 2, 3, 4 (eq. 17), kept within 0 and the count."""
+    n1, n2, n3, n4 = (max(1, int((counts == k).sum())) for k in (1, 2, 3, 4))
+    y = n1 / (n1 + 2 * n2)
+    return np.clip([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3], 0, [0, 1, 2, 3])
+
+
+def parse(argv):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--train", type=Path, required=True,
+                   help='.jsonl with {"text"}, or .txt with lines of <|endoftext|> between documents')
+    p.add_argument("--test", type=Path, required=True, help="documents to score, same forms")
+    p.add_argument("--valid", type=Path, help="documents that choose order and discounts [last tenth of --train]")
+    p.add_argument("--order", type=int, default=16, help="longest n-gram to try, bytes [%(default)s]")
+    p.add_argument("--fixed", action="store_true", help="take --order as it is and the paper's discounts")
+    p.add_argument("--out", type=Path, default=Path("out/makemore/ngram"), help="folder of metrics.json [%(default)s]")
+    return p.parse_args(argv)
+
+
+def read(path):
+    """The documents of a file as one (N,) array of ids, each document beginning with BOUNDARY."""
+    if not path.is_file():
+        sys.exit(f"no {path}; python bpe/datasets.py --list shows what there is")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        records = [json.loads(line) for line in text.strip().split("\n")]
+        docs = [record["text"] for record in records if "text" in record]
+    else:
+        docs = [doc.strip() for doc in text.split("<|endoftext|>")]
+    docs = [np.frombuffer(doc.encode(), dtype=np.uint8) for doc in docs if doc]
+    if not docs:
+        sys.exit(f"{path} holds no documents; give a .txt, or a .jsonl whose records have a text")
+    return np.concatenate([part for doc in docs for part in ([BOUNDARY], doc)]).astype(np.int64)
+
+
+def choose(train, valid, longest):
+    """The order and discounts that do best on valid: returns (order, discounts, {order: bits per byte})."""
+    held_out, models = {}, {}
+    for order in range(1, longest + 1):
+        began = time.time()
+        model = KneserNey(order, BOUNDARY + 1).fit(train)
+        if order > 2:                                        # orders up to the one before last count as they did
+            model.discounts[: order - 2] = models[order - 1].discounts[: order - 2]
+        held_out[order] = model.tune(valid, valid != BOUNDARY, steps=(0.1,)) / np.log(2)
+        models = {order - 1: models.get(order - 1), order: model}
+        print(f"order {order:2d} | held-out {held_out[order]:.4f} bits per byte | {time.time() - began:.1f} s")
+        if order > 1 and held_out[order] > 0.998 * held_out[order - 1]:
+            break                                            # longer contexts only repeat the text
+    best = min(models, key=held_out.get)
+    models[best].tune(valid, valid != BOUNDARY)
+    return best, models[best].discounts, held_out
+
+
+def main(argv=None):
+    args = parse(argv)
+    began = time.time()
+    train, test = read(args.train), read(args.test)
+    cut = len(train) * 9 // 10
+    counted, valid = (train, read(args.valid)) if args.valid else (train[:cut], train[cut:])
+    print(f"{len(train):,} bytes to count, {len(test):,} to score; a uniform guess costs {np.log2(257):.4f} bits each")
+    order, chosen, held_out = args.order, None, {}
+    if not args.fixed:
+        order, chosen, held_out = choose(counted, valid, order)
+    model = KneserNey(order, BOUNDARY + 1).fit(train)        # all of it, once order and discounts are known
+    model.discounts = chosen or model.discounts
+    bits = -model.logprob(test)[test != BOUNDARY] / np.log(2)
+    print(f"test {bits.mean():.4f} bits per byte, order {order}, {len(bits):,} bytes")
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    metrics = {
+        "schema": 1, "script": "makemore/ngram.py", "argv": argv or sys.argv[1:], "seed": None, "checkpoint": None,
+        "data_sha": hashlib.sha256(args.train.read_bytes()).hexdigest(), "seconds": round(time.time() - began, 2),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "numbers": {"order": order, "test_bits_per_byte": bits.mean(), "test_bytes": len(bits),
+                    "held_out_bits_per_byte": held_out, "discounts": [d[1:].tolist() for d in model.discounts]},
+        "scores": {}, "environment": {"python": platform.python_version(), "numpy": np.__version__}}
+    (args.out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    print(f"wrote {args.out}/metrics.json; next: python eval/perplexity.py --help, the model's figure on the same bytes")
+
+
+if __name__ == "__main__":
+    main()
