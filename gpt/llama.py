@@ -283,7 +283,9 @@ class Llama(nn.Module):
         logits = self.lm_head(x)                                                  # (B, T, V)
         if targets is None:
             return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1)
+        flat = logits.flatten(0, 1)
+        flat = flat if flat.dtype == torch.float64 else flat.float()
+        return logits, F.cross_entropy(flat, targets.flatten(), ignore_index=-1)
 
     @staticmethod
     def store(cache, layer, rows, start, T):

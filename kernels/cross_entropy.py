@@ -30,8 +30,8 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, chunk, train):
         counted = targets >= 0                                                    # (N,)
-        scale = 1 / counted.sum().clamp(min=1)
         loss = x.new_zeros((), dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+        scale = 1 / counted.sum().clamp(min=1).to(loss.dtype)
         head = weight.to(x.dtype)                                                 # a copy under autocast only
         dx, dw = (torch.empty_like(x), torch.zeros_like(weight)) if train else (None, None)
         store = x.new_empty(min(chunk, len(x)), len(weight))                      # (chunk, V), reused
