@@ -1,0 +1,96 @@
+"""
+The report's plots as inline SVG that follows the page's colours, light or dark.
+
+matplotlib draws in four colours that stand for the page's CSS variables; svg() puts the variables
+in their place. Text stays text, so the page's font is used and a reader can select it.
+"""
+
+import io
+import re
+
+from eval.tables import SCORES
+
+INK, MUTED, LINE = "#010101", "#020202", "#030303"
+SERIES = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
+VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {c: f"--series{i}" for i, c in enumerate(SERIES)}
+STYLE = {"svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif", "text.color": INK,
+         "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE,
+         "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.6}
+
+
+def svg(figure, label):
+    """The figure as one <svg> element as wide as its place on the page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.03)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg"):])
+    text = re.sub(r'<svg .*?viewBox="([^"]*)".*?>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text,
+                  count=1, flags=re.DOTALL)
+    text = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", text)
+    return re.sub("|".join(VARIABLES), lambda m: f"var({VARIABLES[m[0]]})", text)
+
+
+def draw_scores(ax, report):
+    """Each named score as a dot with its standard error, beside the mark of chance."""
+    rows = [(name, report["details"][key]) for key, name, _ in SCORES if key in report["details"]][::-1]
+    for y, (name, x) in enumerate(rows):
+        ax.errorbar(100 * x["value"], y, xerr=100 * x["stderr"], fmt="o", color=SERIES[0], capsize=3)
+        ax.plot(100 * (x["chance"] or 0), y, "|", color=MUTED, markersize=14, markeredgewidth=2)
+        ax.text(0, y + 0.24, name, fontsize=9, color=INK)
+    ax.set(xlim=(-2, 103), ylim=(-0.5, len(rows) - 0.3), xlabel="% right (dot, with standard error; bar: chance)")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    clear = sum(x["value"] - (x["chance"] or 0) > 2 * x["stderr"] for _, x in rows)
+    return f"{clear} of {len(rows)} scores lie more than two standard errors above chance"
+
+
+def draw_curves(ax, logs, column, unit, factor=1.0):
+    """One line a stage over the minutes trained in all, stage after stage; its first, middle and last values."""
+    start, seen = 0.0, []
+    for colour, (name, log) in zip(SERIES, logs.items()):
+        points = [(start + s / 60, y * factor) for s, y in zip(log["seconds"], log[column]) if y is not None]
+        ax.plot(*zip(*points), color=colour, label=name)
+        if column == "loss_nats":
+            valid = [(start + s / 60, y) for s, y in zip(log["seconds"], log.get("valid_loss_nats", [])) if y is not None]
+            ax.plot(*zip(*valid) if valid else ([], []), "o", color=INK, markersize=3, zorder=3)
+        seen += [y for _, y in points]
+        start = start + log["seconds"][-1] / 60
+    ax.set(xlabel="minutes of training", ylabel=unit, ylim=(0, None))
+    ax.legend(loc="best", fontsize=9)
+    return seen
+
+
+def draw(report, logs):
+    """[(what it shows, svg)], or ImportError where matplotlib is missing."""
+    import matplotlib.pyplot as plt
+    order = [stage["name"] for stage in report["stages"]]
+    logs = {name: log for name, log in logs.items() if log and any(x is not None for x in log["loss_nats"])}
+    logs = {name: logs[name] for name in sorted(logs, key=lambda n: (order.index(n) if n in order else len(order), n))}
+    plots = []
+
+    def panel(draw_on, height=2.6):
+        with plt.rc_context({**STYLE, "svg.hashsalt": str(len(plots))}):
+            figure, ax = plt.subplots(figsize=(4.6, height))
+            finding = draw_on(ax)
+            plots.append((finding, svg(figure, finding)))
+            plt.close(figure)
+
+    def loss(ax):
+        seen = draw_curves(ax, logs, "loss_nats", "nats a token (dots: validation)")
+        return f"Loss falls from {seen[0]:.2f} to {min(seen):.2f} nats a token"
+
+    def rate(ax):
+        seen = sorted(draw_curves(ax, logs, "tokens_per_second", "thousand tokens a second", 1e-3))
+        return f"Training reads {1000 * seen[len(seen) // 2]:,.0f} tokens a second in the median"
+
+    def memory(ax):
+        seen = draw_curves(ax, logs, "peak_memory_bytes", "peak memory, GB", 1e-9)
+        return f"Training peaks at {max(seen):.2f} GB"
+
+    if any(key in report["details"] for key, _, _ in SCORES):
+        panel(lambda ax: draw_scores(ax, report))
+    if logs:
+        for draw_on in (loss, rate, memory):
+            panel(draw_on)
+    return plots
