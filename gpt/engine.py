@@ -1,0 +1,274 @@
+"""
+The engine: many prompts at once through one model, each token computed from cached keys and values.
+
+    engine = Engine(model, tokenizer, slots=64)
+    reply = engine.submit(ids, max_new=100, sampling=Sampling(temperature=0.8), tools=TOOLS)
+    while engine.busy:
+        for reply, id, logprob, forced in engine.step():     # one token for every running request
+            ...
+    generate(model, tokenizer, prompts, max_new=100)          # or all at once
+
+A request joins as soon as a slot is free and leaves when its reply ends, whatever the others do
+(continuous batching: Yu et al. 2022, Orca, section 3: https://www.usenix.org/conference/osdi22/presentation/yu).
+The running requests always fill the first slots of the cache, so that a step reads one block and copies
+nothing. When a reply closes a tool call, the tool runs and its result is fed to the model as if
+it had written it. Left out on purpose: reuse of a prefix across requests, quantized weights.
+
+B = batch, T = time (positions), V = vocabulary
+"""
+
+import copy
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from gpt.llama import Cache
+from gpt.tools import TOOLS
+
+PREFILL = 2048  # tokens of prompts read in one pass; more is no faster and holds more memory
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an id is drawn: temperature 0 takes the likeliest; the cuts apply in this order, None cuts nothing."""
+    temperature: float = 0.0
+    top_k: int | None = None       # the k likeliest (Fan et al. 2018: https://arxiv.org/abs/1805.04833)
+    top_p: float | None = None     # the fewest that hold p of the mass (Holtzman et al. 2019, arXiv 1904.09751)
+    min_p: float | None = None     # those at least min_p times as likely as the likeliest (arXiv 2407.01082)
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature} is not a number from 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k} leaves no token")
+        for name in ("top_p", "min_p"):
+            if (cut := getattr(self, name)) is not None and not 0 < cut <= 1:
+                raise ValueError(f"{name}={cut} is not in (0, 1]")
+
+
+@dataclass(eq=False)
+class Reply:
+    """A request and the reply to it, as far as it is written. `forced` marks ids that a tool wrote."""
+    prompt: list[int]
+    max_new: int
+    sampling: Sampling
+    seed: int
+    adapter: object = None
+    tools: dict | None = None
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)      # nats, under the model itself: no temperature, no cut
+    forced: list[bool] = field(default_factory=list)
+    finished: str | None = None                              # "end", "length" or "cancelled"
+    due: deque = field(default_factory=deque)                # ids of a tool's result that are still to be fed
+    chance: list[float] = field(default_factory=list)        # one uniform number for each id to be drawn
+
+    def __post_init__(self):
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.sampling.temperature:
+            self.chance = torch.rand(self.max_new, generator=generator).tolist()
+
+
+# ----------------------------------------------------------------------------
+# sampling
+
+def cut(p, samplings):
+    """Set to 0 what each row's cuts turn away of p (B, V); ids exactly as likely as the last one kept stay."""
+    def column(name, off):
+        return p.new_tensor([[getattr(s, name) or off] for s in samplings])       # (B, 1)
+
+    ranked = p.sort(dim=1, descending=True).values                                # (B, V)
+    keep = torch.arange(p.size(1), device=p.device) < column("top_k", p.size(1))  # (B, V)
+    ranked = ranked * keep
+    before = (ranked.cumsum(dim=1) - ranked) / ranked.sum(dim=1, keepdim=True)    # mass of the likelier ones
+    keep &= before < column("top_p", 2)
+    least = ranked.masked_fill(~keep, 1).amin(dim=1, keepdim=True)                # (B, 1)
+    return p * (p >= torch.maximum(least, column("min_p", 0) * ranked[:, :1]))
+
+
+def choose(logits, samplings, chances):
+    """
+    One id a row, (B,): the likeliest, or the one at the row's chance, a number in [0, 1), of the cumulated
+    probability. No row's id depends on what else is in the batch. logits: (B, V) float32 or float64
+    """
+    ids = logits.argmax(dim=1)                                                    # (B,)
+    rows = [row for row, s in enumerate(samplings) if s.temperature]
+    if not rows:
+        return ids
+    samplings = [samplings[row] for row in rows]
+    x = logits[rows] - logits[rows].amax(dim=1, keepdim=True)                     # no inf / inf at 1e-40 degrees
+    p = (x / x.new_tensor([[s.temperature] for s in samplings])).softmax(dim=1)
+    if any(s.top_k or s.top_p or s.min_p for s in samplings):
+        p = cut(p, samplings)
+    mass = p.double().cumsum(dim=1)                                               # (B, V)
+    at = mass[:, -1:] * mass.new_tensor([[chances[row]] for row in rows])         # (B, 1)
+    ids[rows] = torch.searchsorted(mass, at, right=True)[:, 0]                    # the first beyond: its p is not 0
+    return ids
+
+
+# ----------------------------------------------------------------------------
+# the engine
+
+class Engine:
+    """
+    slots: requests that run at once, further ones wait;  context: tokens of prompt and reply together
+    [the model's]. The cache takes slots * context * 2 * n_layer * n_kv_head * d_head numbers.
+    """
+
+    def __init__(self, model, tokenizer, slots=64, context=None):
+        weight = next(model.parameters())
+        self.model, self.tokenizer, self.slots = model, tokenizer, slots
+        self.context, self.device = context or model.config.context, weight.device
+        self.cache = Cache(model.config, slots, self.context, weight.dtype, weight.device)
+        self.waiting, self.running = deque(), []             # running[i] has slot i of the cache
+        special = tokenizer.specials
+        self.stops = {special["<|end|>"], special["<|bos|>"]}  # a base model ends a text where the next begins
+        self.calls = {special["</CALC>"]: special["<CALC>"], special["</TOOL>"]: special["<TOOL>"]}
+
+    @property
+    def busy(self):
+        return bool(self.waiting or self.running)
+
+    def submit(self, ids, max_new, sampling=Sampling(), seed=0, adapter=None, tools=None):
+        """
+        Queue a prompt and return its Reply, which step() fills.
+        max_new: ids to write at most, a tool's included;  tools: dict name -> function from text to text;
+        ValueError for a prompt that is empty or leaves no room in the context
+        """
+        if not 0 < len(ids) < self.context:
+            raise ValueError(f"the prompt has {len(ids)} tokens; it may have 1 to {self.context - 1}")
+        if max_new < 1:
+            raise ValueError(f"{max_new=} leaves nothing to write")
+        self.waiting.append(Reply(list(ids), max_new, sampling, seed, adapter, tools))
+        return self.waiting[-1]
+
+    def fork(self, reply, n):
+        """n further replies that go on from where this unfinished one is, with the seeds that follow its own."""
+        if reply.finished:
+            raise ValueError(f"the reply has finished ({reply.finished})")
+        children = [replace(reply, seed=reply.seed + i, ids=reply.ids[:], logprobs=reply.logprobs[:],
+                            forced=reply.forced[:], due=reply.due.copy()) for i in range(1, n + 1)]
+        self.waiting.extend(children)                        # their common start is read once, see admit()
+        return children
+
+    def cancel(self, reply):
+        """Stop a reply where it is and free its slot."""
+        if reply in self.running:
+            self.leave(self.running.index(reply))
+        elif reply in self.waiting:
+            self.waiting.remove(reply)
+        reply.finished = reply.finished or "cancelled"
+
+    @torch.inference_mode()
+    def step(self):
+        """Write one id for every running request: [(reply, id, logprob in nats, forced by a tool), ...]"""
+        logits = [self.read(self.running, [r.ids[-1:] for r in self.running], 0)] if self.running else []
+        while self.waiting and len(self.running) < self.slots:
+            logits.append(self.admit())
+        if not logits:
+            return []
+        events = self.write(torch.cat(logits))               # (B, V), row i belongs to running[i]
+        for slot in reversed(range(len(self.running))):
+            if self.running[slot].finished:
+                self.leave(slot)
+        return events
+
+    def admit(self):
+        """Give slots to the next waiting requests and read their prompts, equal ones once; logits (B, V)."""
+        groups, free, widest = {}, self.slots - len(self.running), 0
+        while self.waiting and free:
+            key = self.waiting[0].adapter, (*self.waiting[0].prompt, *self.waiting[0].ids)
+            widest = max(widest, len(key[1]))
+            if groups and key not in groups and (len(groups) + 1) * widest > PREFILL:
+                break
+            groups.setdefault(key, []).append(self.waiting.popleft())
+            free -= 1
+        first, groups = len(self.running), list(groups.values())
+        heads = [group[0] for group in groups]
+        copies = [(row, reply) for row, group in enumerate(groups) for reply in group[1:]]
+        logits = self.read(heads, [r.prompt + r.ids for r in heads], first)
+        for slot, (row, _) in enumerate(copies, first + len(heads)):
+            self.move(first + row, slot)
+        self.running += heads + [reply for _, reply in copies]
+        return logits[[*range(len(heads)), *(row for row, _ in copies)]]
+
+    def read(self, replies, ids, first):
+        """Feed each reply its list of ids, in the slots from `first` on; logits (B, V) of what comes next."""
+        B, T = len(ids), max(map(len, ids))
+        counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
+        idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
+        block = copy.copy(self.cache)                        # these slots alone, as views that write through
+        block.k, block.v = self.cache.k[:, first:first + B], self.cache.v[:, first:first + B]
+        block.lengths = self.cache.lengths[first:first + B]
+        self.model.select([reply.adapter for reply in replies])
+        logits, _ = self.model(idx, cache=block, counts=counts)                   # (B, T, V)
+        logits = logits[torch.arange(B, device=self.device), counts - 1, :self.tokenizer.n_vocab]  # (B, V)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def write(self, logits):
+        """Choose the next id of every running reply, or take what its tool has written; the events."""
+        running = self.running
+        forced = {row: r.due.popleft() for row, r in enumerate(running) if r.due}
+        ids = choose(logits, [r.sampling for r in running], [r.chance[len(r.ids)] if r.chance else 0 for r in running])
+        if forced:
+            ids[list(forced)] = ids.new_tensor(list(forced.values()))
+        logprobs = logits.log_softmax(dim=1).gather(1, ids[:, None])[:, 0]        # (B,)
+        events = []
+        for row, (reply, id, logprob) in enumerate(zip(running, ids.tolist(), logprobs.tolist())):
+            reply.ids.append(id)
+            reply.logprobs.append(logprob)
+            reply.forced.append(row in forced)
+            events.append((reply, id, logprob, row in forced))
+            if id in self.stops:
+                reply.finished = "end"
+            elif len(reply.ids) == reply.max_new or len(reply.prompt) + len(reply.ids) == self.context:
+                reply.finished = "length"
+            elif id in self.calls and reply.tools:
+                reply.due.extend(self.result(reply, id))
+        return events
+
+    def result(self, reply, close):
+        """The ids of <RESULT>what the tool says</RESULT> for the call that `close` has just ended, [] if none began."""
+        start = self.calls[close]
+        if start not in reply.ids:
+            return []
+        begin = len(reply.ids) - reply.ids[::-1].index(start)
+        name, text = "calc", self.tokenizer.decode(reply.ids[begin:-1])
+        special = self.tokenizer.specials
+        if close == special["</TOOL>"]:
+            name, _, text = text.partition(" ")
+        answer = reply.tools[name](text) if name in reply.tools else f"error: no tool {name}"
+        return [special["<RESULT>"], *self.tokenizer.encode(answer), special["</RESULT>"]]
+
+    def leave(self, slot):
+        """Free a slot; the last running request moves into it, so that no gap is left."""
+        last = len(self.running) - 1
+        if slot < last:
+            self.move(last, slot)
+            self.running[slot] = self.running[last]
+        self.running.pop()
+        self.cache.lengths[last] = 0
+
+    def move(self, source, target):
+        """Copy a slot's keys, values and length."""
+        n = int(self.cache.lengths[source])
+        for store in (self.cache.k, self.cache.v):
+            store[:, target, :, :n] = store[:, source, :, :n]
+        self.cache.lengths[target] = n
+
+
+def generate(model, tokenizer, prompts, max_new, sampling=Sampling(), seed=0, tools=TOOLS, slots=128):
+    """
+    The replies to many prompts, in their order; prompt i is sampled with seed + i.
+    prompts: lists of ids, at most model.config.context - 1 long;  tools: None for none;  returns: list of Reply
+    """
+    if not prompts:
+        return []
+    context = min(model.config.context, max(map(len, prompts)) + max_new)
+    engine = Engine(model, tokenizer, min(slots, len(prompts)), context)
+    replies = [engine.submit(ids, max_new, sampling, seed + i, tools=tools) for i, ids in enumerate(prompts)]
+    engine.waiting = deque(sorted(replies, key=lambda reply: -len(reply.prompt)))  # little padding in each pass
+    while engine.busy:
+        engine.step()
+    return replies
