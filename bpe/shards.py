@@ -159,12 +159,13 @@ def write(docs, folder, split, tokenizer, size=100_000_000, workers=2):
     ordinary tokens spell (special tokens spell none).
     """
     dtype = np.uint16 if tokenizer.n_vocab <= 2**16 else np.uint32
-    special = set(tokenizer.specials.values())
-    n_bytes = np.array([0 if i in special else tokenizer.n_bytes(i) for i in range(tokenizer.n_vocab)])
+    n_bytes = np.zeros(tokenizer.n_vocab, dtype=np.int64)
+    for i in tokenizer.vocab:
+        n_bytes[i] = tokenizer.n_bytes(i)
     digest = hashlib.sha256()
     meta = {"shards": 0, "documents": 0, "tokens": 0, "bytes": 0}
     held, tokens = [], 0
-    for ids in tqdm(encoded(docs, tokenizer, workers), desc=split, unit=" documents"):
+    for ids in tqdm(encoded(docs, tokenizer, workers), desc=split, unit=" documents", disable=None):
         if held and tokens + len(ids) > size:
             save_shard(folder / f"{split}_{meta['shards']:06d}.bin", held, dtype)
             held, tokens, meta["shards"] = [], 0, meta["shards"] + 1
@@ -231,7 +232,10 @@ def main(argv=None):
             sys.exit(f"no {path}; python bpe/tinyworld.py --out {path.parent}")
     if not 0 < args.size < 2**31:
         sys.exit(f"--size {args.size} does not fit the header; choose between 1 and {2**31 - 1}")
-    tokenizer = Tokenizer.load(args.tokenizer)
+    try:
+        tokenizer = Tokenizer.load(args.tokenizer)
+    except ValueError as e:
+        sys.exit(str(e))
     args.out.mkdir(parents=True, exist_ok=True)
     for old in [args.out / "meta.json", *args.out.glob("train_*.bin"), *args.out.glob("valid_*.bin")]:
         old.unlink(missing_ok=True)                          # meta.json first: from here on, unfinished
