@@ -1,160 +1,117 @@
 """
-Byte-level byte-pair encoding, fast: text to ids and back, exact for GPT-2's and GPT-4's published ranks.
+The tokenizer: text to ids and back, exact for GPT-2's and GPT-4's published ranks.
 
     from bpe.bpe import Tokenizer, QWEN
     tokenizer = Tokenizer.train(texts, vocab_size=2048, pattern=QWEN)
     tokenizer.decode(tokenizer.encode("Hello, world")) == "Hello, world"
 
-A text is cut into pre-tokens by a pattern; a pre-token's bytes are then joined pair by pair, the
-earliest learned pair first. Ids 0-255 are bytes, 256 + i is what the i-th merge makes, specials follow.
-Sennrich et al. 2016: https://arxiv.org/abs/1508.07909; on bytes, with a pattern: Radford et al. 2019, section 2.2.
+A text is cut into pre-tokens by a pattern (pattern.py); the bytes of each are joined pair by pair, the
+earliest learned pair first (merges.py). Ids 0-255 are the bytes, 256 + i is what merge i makes, then come
+the specials, which plain text never gives. What it adds to basic.py: the pattern, the specials, speed,
+files. Radford et al. 2019, section 2.2: https://openai.com/research/better-language-models
 """
 
-import hashlib, heapq, json, os
-from collections import Counter, defaultdict
+import base64, functools, hashlib, json, os
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 
 import regex
 
-from bpe.template import SPECIALS
+from bpe.merges import apply, learn
+from bpe.pattern import GPT2, GPT4, QWEN, splitter  # noqa: F401 (for whoever imports them from here)
+from bpe.template import JINJA, SPECIALS
 
-# The published patterns. "++" (possessive: never give back) changes speed and not the match.
-GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+"
-GPT4 = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
-        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]+|\s+(?!\S)|\s+")
-QWEN = GPT4.replace(r"\p{N}{1,3}+", r"\p{N}")  # one digit a token, so that numbers line up
-
-CACHED = 1 << 20  # pre-tokens whose ids are remembered; about 200 MB at most
+CACHED = 1 << 20  # pre-tokens of up to 64 characters that are remembered beside the vocabulary; under 300 MB
 
 
 class Pieces(dict):
-    """Pre-token -> its ids; what is not there yet is worked out and remembered."""
+    """Pre-token -> its ids. What is not there yet is worked out, and remembered."""
 
     def __init__(self, vocab, rank):
         self.byte = {token[0]: i for i, token in vocab.items() if len(token) == 1}
         self.rank = rank
+        super().__init__((token.decode(), [i]) for i, token in vocab.items() if is_text(token))
+        self.limit = len(self) + CACHED
 
     def __missing__(self, piece):
-        if len(self) >= CACHED:
-            self.clear()
-        ids = self[piece] = merge([self.byte[b] for b in piece.encode()], self.rank)
+        ids = apply([self.byte[b] for b in piece.encode()], self.rank)
+        if len(piece) <= 64 and len(self) < self.limit:
+            self[piece] = ids
         return ids
 
 
-def merge(ids, rank):
-    """ids with every known pair joined, the lowest rank first, the leftmost of equals first."""
-    while len(ids) > 1:
-        best = min(zip(ids, ids[1:]), key=lambda pair: rank.get(pair, 1 << 62))
-        if best not in rank:
-            break
-        ids = replace(ids, best, rank[best])
-    return ids
-
-
-def replace(ids, pair, new):
-    """ids with each pair, from the left, replaced by new."""
-    out, i = [], 0
-    while i < len(ids):
-        if ids[i] == pair[0] and i + 1 < len(ids) and ids[i + 1] == pair[1]:
-            out.append(new)
-            i += 2
-        else:
-            out.append(ids[i])
-            i += 1
-    return out
-
-
-def learn(words, n_merges):
-    """words: Counter of pre-tokens -> n_merges pairs of ids, most frequent first, ties: smallest pair."""
-    counts = list(words.values())
-    words = [list(word.encode()) for word in words]
-    total, where = Counter(), defaultdict(set)
-    for w, ids in enumerate(words):
-        for pair in zip(ids, ids[1:]):
-            total[pair] += counts[w]
-            where[pair].add(w)
-    heap = [(-count, pair) for pair, count in total.items()]
-    heapq.heapify(heap)
-    merges = []
-    while len(merges) < n_merges and heap:
-        count, pair = heapq.heappop(heap)
-        if -count != total[pair]:                     # the count has changed since it was pushed
-            if total[pair] > 0:
-                heapq.heappush(heap, (-total[pair], pair))
-            continue
-        new = 256 + len(merges)
-        merges.append(pair)
-        touched = set()
-        for w in where.pop(pair):
-            old = words[w]
-            ids = words[w] = replace(old, pair, new)
-            if len(ids) == len(old):
-                continue
-            for p in zip(old, old[1:]):
-                total[p] -= counts[w]
-            for p in zip(ids, ids[1:]):
-                total[p] += counts[w]
-                if new in p:
-                    where[p].add(w)
-                    touched.add(p)
-        for p in touched:
-            heapq.heappush(heap, (-total[p], p))
-        total[pair] = 0
-    return merges
+def is_text(token):
+    """Whether bytes are whole UTF-8 characters."""
+    return token.decode(errors="ignore").encode() == token
 
 
 class Tokenizer:
     """
-    pattern: str; merges: list of pairs of ids; specials: dict name -> id; n_vocab: highest id + 1;
-    vocab: dict id -> bytes (a special's are its name's).
+    n_vocab: the highest id + 1; vocab: dict id -> bytes (a special's are its name's); merges: list of pairs
+    of ids; specials: dict name -> id; pattern: str; hash: sha256 of what save() writes, in hexadecimal.
     """
 
     def __init__(self, merges, pattern=GPT4, specials=SPECIALS, first=range(256)):
-        """specials: names, numbered after the merges, or dict name -> id; first: the bytes of ids 0-255."""
-        self.merges, self.pattern, self.first = [tuple(m) for m in merges], pattern, list(first)
-        if not isinstance(specials, dict):
-            specials = {name: 256 + len(self.merges) + i for i, name in enumerate(specials)}
-        self.specials = specials
-        self.vocab = {i: bytes([b]) for i, b in enumerate(self.first)}
-        for pair in self.merges:
-            self.vocab[len(self.vocab)] = b"".join(self.vocab[i] for i in pair)
-        self.n_vocab = max([len(self.vocab) - 1, *specials.values()]) + 1
-        self._split = regex.compile(pattern).findall
-        rank = {pair: 256 + i for i, pair in enumerate(self.merges)}
-        self._pieces = Pieces(self.vocab, rank)
-        for name, i in specials.items():
-            self.vocab[i] = name.encode()
-        names = sorted(specials, key=len, reverse=True)
-        self._special = regex.compile("(" + "|".join(map(regex.escape, names)) + ")") if names else None
+        """specials: names, numbered after the merges, or dict name -> id; first: the bytes of ids 0 to 255."""
+        self.merges, self.pattern, self.first = [tuple(parts) for parts in merges], pattern, list(first)
+        n = 256 + len(self.merges)
+        self.specials = dict(specials) if isinstance(specials, dict) else {s: n + i for i, s in enumerate(specials)}
+        own = set(self.specials.values())
+        if sorted(self.first) != list(range(256)) or len(own) < len(self.specials):
+            raise ValueError("an id or a byte stands twice")
+        if not all(n <= i < n + 65536 for i in own):
+            raise ValueError(f"the specials' ids must follow the merges', from {n} on")
+        self.vocab = {i: bytes([byte]) for i, byte in enumerate(self.first)}
+        for i, parts in enumerate(self.merges):
+            self.vocab[256 + i] = b"".join(self.vocab[part] for part in parts)
+        self._pieces = Pieces(self.vocab, {parts: 256 + i for i, parts in enumerate(self.merges)})
+        self.n_vocab = max(own, default=n - 1) + 1
+        self.vocab.update((i, b"") for i in range(n, self.n_vocab))      # GPT-4's ids have gaps
+        self.vocab.update((i, name.encode()) for name, i in self.specials.items())
+
+    def __reduce__(self):                                                # what a worker process is sent
+        return Tokenizer, (self.merges, self.pattern, self.specials, self.first)
 
     @classmethod
     def train(cls, texts, vocab_size, pattern=GPT4, specials=SPECIALS):
         """
-        texts: one string or an iterable of strings, read once; vocab_size counts bytes, merges and specials.
-        The most frequent pair is joined first; among equals the smallest pair of ids, so that
-        the same corpus gives the same merges everywhere. A small corpus may run out of pairs early.
+        texts: a string, or an iterable of strings, read once and never held together; vocab_size counts the
+        bytes, merges and specials. Ties: see merges.learn. A small corpus may run out of pairs before vocab_size.
         """
         n_merges = vocab_size - 256 - len(specials)
         if n_merges < 0:
             raise ValueError(f"{vocab_size=} is less than 256 bytes and {len(specials)} specials")
-        split, words = regex.compile(pattern).findall, Counter()
+        split, words = splitter(pattern), Counter()
         for text in [texts] if isinstance(texts, str) else texts:
-            words.update(split(text))
+            for pieces in split(text):
+                words.update(pieces)
         return cls(learn(words, n_merges), pattern, specials)
 
     def encode(self, text, specials=False):
-        """text -> list of ids. A special's name is plain text unless specials=True."""
-        if specials and self._special:
-            parts = self._special.split(text)           # text and names in turn
-            return [i for part in parts for i in
-                    ([self.specials[part]] if part in self.specials else self.encode(part))]
+        """text -> list of ids. A special's name is plain text, unless specials=True."""
+        ids = []
+        if specials and self.specials:
+            for part in self._names.split(text):
+                ids += [self.specials[part]] if part in self.specials else self.encode(part)
+            return ids
         try:
-            return list(chain.from_iterable(map(self._pieces.__getitem__, self._split(text))))
+            for pieces in self._split(text):
+                ids += chain.from_iterable(map(self._pieces.__getitem__, pieces))
+            return ids
         except UnicodeEncodeError:
-            at = next(i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff")
+            at = regex.search(r"[\ud800-\udfff]", text).start()
             raise ValueError(f"character {at} is the lone surrogate U+{ord(text[at]):04X}, which is no text; "
-                             "read the input with errors='replace'") from None
+                             "read the file with errors='replace'") from None
+
+    @functools.cached_property
+    def _split(self):
+        return splitter(self.pattern)
+
+    @functools.cached_property
+    def _names(self):
+        names = sorted(self.specials, key=len, reverse=True)             # a name may begin with another
+        return regex.compile(f"({'|'.join(map(regex.escape, names))})")
 
     def decode_bytes(self, ids):
         """ids -> bytes; a special gives its name. ValueError for an id outside the vocabulary."""
@@ -168,37 +125,92 @@ class Tokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def n_bytes(self, id):
-        """Bytes of text that id stands for; 0 for a special."""
-        return 0 if id in self.specials.values() else len(self.vocab[id])
+        """How many bytes of text an id stands for: 0 for a special."""
+        return len(self.decode_bytes([id])) if id not in self.specials.values() else 0
 
-    def _json(self):
-        return json.dumps({"format": "nanochat-from-scratch bpe 1", "pattern": self.pattern, "first": self.first,
-                           "merges": self.merges, "specials": self.specials}, separators=(",", ":"))
+    def _saved(self):
+        return json.dumps({"format": "bpe 1", "pattern": self.pattern, "specials": self.specials,
+                           "first": self.first, "merges": self.merges}, separators=(",", ":")).encode()
 
-    @property
+    @functools.cached_property
     def hash(self):
-        """sha256 of the saved bytes, in hexadecimal."""
-        return hashlib.sha256(self._json().encode()).hexdigest()
+        return hashlib.sha256(self._saved()).hexdigest()
 
     def save(self, path):
-        """Write path (a folder: tokenizer.json in it), all or nothing."""
+        """Write path, or tokenizer.json in the folder path, whole or not at all."""
         path = Path(path)
-        if path.suffix != ".json":
-            path.mkdir(parents=True, exist_ok=True)
-            path = path / "tokenizer.json"
+        path = path if path.suffix == ".json" else path / "tokenizer.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(self._json(), encoding="utf-8")
+        part.write_bytes(self._saved())
         os.replace(part, path)
 
     @classmethod
     def load(cls, path):
-        """path: what save wrote, or its folder. ValueError, in one line, for anything else."""
+        """What save() wrote, or its folder. ValueError, one line, for anything else."""
         path = Path(path)
         path = path / "tokenizer.json" if path.is_dir() else path
+        if not path.is_file():
+            raise ValueError(f"no tokenizer {path}. Train one with: python bpe/train.py --data FILE --out {path.parent}")
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = json.loads(path.read_bytes())
+            if saved["format"] != "bpe 1":
+                raise ValueError(f"format {saved['format']!r}")
             return cls(saved["merges"], saved["pattern"], saved["specials"], saved["first"])
-        except OSError:
-            raise ValueError(f"no tokenizer at {path}") from None
-        except (ValueError, KeyError, TypeError, IndexError, regex.error) as e:
-            raise ValueError(f"{path} is no tokenizer of ours ({type(e).__name__}: {e})") from None
+        except (ValueError, KeyError, TypeError, AttributeError, regex.error) as e:
+            raise ValueError(f"{path} is damaged or no tokenizer of ours ({type(e).__name__}: {e})") from None
+
+    @classmethod
+    def from_tiktoken(cls, path, pattern=GPT4, specials=()):
+        """
+        tiktoken's ranks, one line "base64 rank" for each token, as merges: the two parts of a token are what
+        all earlier merges leave of its bytes. https://github.com/openai/tiktoken
+        """
+        lines = [line.split() for line in Path(path).read_bytes().splitlines() if line]
+        tokens = [base64.b64decode(token) for token, _ in lines]
+        if [int(rank) for _, rank in lines] != list(range(len(lines))) or {len(t) for t in tokens[:256]} != {1}:
+            raise ValueError(f"{path}: ranks must be 0, 1, 2 … and begin with the 256 bytes")
+        byte, rank = {token[0]: i for i, token in enumerate(tokens[:256])}, {}
+        for i, token in enumerate(tokens[256:], 256):
+            rank[tuple(apply([byte[b] for b in token], rank))] = i
+        return cls(rank, pattern, specials, [token[0] for token in tokens[:256]])
+
+    @classmethod
+    def from_gpt2(cls, vocab_bpe, encoder_json):
+        """GPT-2's two files: merges in the order learned, ids by token. https://github.com/openai/gpt-2"""
+        ids = json.loads(Path(encoder_json).read_text(encoding="utf-8"))
+        byte = {c: b for b, c in enumerate(printable())}
+        first = [byte[token] for token, i in sorted(ids.items(), key=lambda item: item[1])[:256]]
+        lines = Path(vocab_bpe).read_text(encoding="utf-8").splitlines()[1:]
+        merges = [tuple(ids[part] for part in line.split()) for line in lines if line]
+        return cls(merges, GPT2, {"<|endoftext|>": ids["<|endoftext|>"]}, first)
+
+    def export_hf(self, folder):
+        """tokenizer.json and tokenizer_config.json for Hugging Face's tokenizers and transformers."""
+        letter = printable()
+        name = {i: "".join(letter[b] for b in token) for i, token in self.vocab.items()}
+        inner = {name[i]: i for i in range(256 + len(self.merges))}
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        split = {"type": "Split", "pattern": {"Regex": self.pattern}, "behavior": "Isolated", "invert": False}
+        level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": True,
+                 "vocab": inner, "merges": [[name[i] for i in parts] for parts in self.merges if len(parts) == 2]}
+        tokenizer = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+                     "added_tokens": [{"id": i, "content": s, **flags} for s, i in self.specials.items()],
+                     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+                     "post_processor": None, "decoder": level, "model": model}
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        if set(SPECIALS) <= set(self.specials):
+            config |= {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>", "chat_template": JINJA}
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in [("tokenizer.json", tokenizer), ("tokenizer_config.json", config)]:
+            (folder / file).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def printable():
+    """GPT-2's way to write a byte as one visible character: itself where it has a shape, else from U+0100 on."""
+    shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = iter(range(256, 512))
+    return [chr(b if b in shown else next(hidden)) for b in range(256)]

@@ -21,6 +21,35 @@ SPECIALS = ("<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
             "<CALC>", "</CALC>", "<RESULT>", "</RESULT>", "<TOOL>", "</TOOL>",
             "<|context|>", "<|pad|>", *(f"<|reserved_{i}|>" for i in range(8)))
 
+# The same in Hugging Face's template language, for export_hf. There a special is recognized wherever its name
+# stands, so text that spells one is refused. {% generation %} is what return_assistant_tokens_mask reads.
+JINJA = """\
+{%- macro plain(text) -%}
+{%- for name in NAMES if name in text -%}{{ raise_exception("the text spells the special token " ~ name) }}{%- endfor -%}
+{{- text -}}
+{%- endmacro -%}
+{%- macro part(p) -%}
+{%- if p.type == "call" and p.name | default("calc") == "calc" -%}{{ "<CALC>" ~ plain(p.text) ~ "</CALC>" }}
+{%- elif p.type == "call" -%}{{ "<TOOL>" ~ plain(p.name ~ " " ~ p.text) ~ "</TOOL>" }}
+{%- elif p.type == "result" -%}{{ "<RESULT>" ~ plain(p.text) ~ "</RESULT>" }}
+{%- else -%}{{ ("<|context|>" if p.type == "context" else "") ~ plain(p.text) }}
+{%- endif -%}
+{%- endmacro -%}
+{{- "<|bos|>" -}}
+{%- for m in messages -%}
+{{- "<|" ~ m.role ~ "|>" -}}
+{%- for p in [{"type": "text", "text": m.content}] if m.content is string else m.content -%}
+{%- if m.role == "assistant" and p.type != "result" -%}{%- generation -%}{{ part(p) }}{%- endgeneration -%}
+{%- else -%}{{ part(p) }}
+{%- endif -%}
+{%- endfor -%}
+{%- if m.role == "assistant" -%}{%- generation -%}{{ "<|end|>" }}{%- endgeneration -%}
+{%- else -%}{{ "<|end|>" }}
+{%- endif -%}
+{%- endfor -%}
+{{- "<|assistant|>" if add_generation_prompt else "" -}}
+""".replace("NAMES", str(list(SPECIALS)))
+
 PARTS = {"system": ("text",), "user": ("text", "context"), "assistant": ("text", "call", "result")}
 
 
