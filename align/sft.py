@@ -26,7 +26,7 @@ from gpt import checkpoint
 from train.adamw import AdamW
 from train.device import device, prepare
 from train.loader import Conversations, Loader
-from train.log import Log, write_metrics
+from train.log import Log, progress, write_metrics
 from train.muon import Muon, split
 from train.schedule import trapezoid
 from train.state import Clock, capture, restore
@@ -77,6 +77,7 @@ def train(args, model, loader, valid, tokenizer, info, where):
     """The loop; returns the numbers of the run."""
     matrices, rest = split(model)
     muon, adamw, clock, run = Muon(matrices), AdamW(rest), Clock(), args.out / "run"
+    rates = (muon, args.muon_lr), (adamw, args.adamw_lr)
     steps, done = math.ceil(args.tokens / (args.batch * model.config.context)), 0
     parts = {"muon": muon, "adamw": adamw, "loader": loader, "clock": clock}
     if (run / "latest").exists():
@@ -87,22 +88,19 @@ def train(args, model, loader, valid, tokenizer, info, where):
     while done < steps:
         done += 1
         factor = trapezoid(done, steps, cooldown=0.8)
-        loss, norm = optimize(model, ((muon, args.muon_lr), (adamw, args.adamw_lr)), loader.next(), factor,
-                              args.clip, where)
+        loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where)
         clock.tokens += args.batch * model.config.context
         numbers = {"valid_loss_nats": evaluate(model, valid, where)} if done == steps else {}
         log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss.item(),
-                tokens_per_second=clock.tokens / clock.seconds, learning_rate_factor=factor,
+                tokens_per_second=clock.rate, learning_rate_factor=factor,
                 gradient_norm=norm.item(), **numbers)
         if done % args.log_every == 0 or numbers:
-            print(f"step {done:5d}/{steps} | loss {loss.item():.4f} | {clock.tokens / clock.seconds:8,.0f} tok/s | "
-                  f"{clock.seconds / done * (steps - done):4.0f} s left"
-                  + "".join(f" | validation {v:.4f}" for v in numbers.values()), flush=True)
+            print(progress(done, steps, loss.item(), clock, numbers), flush=True)
         if done % args.save_every == 0 or done == steps:
             checkpoint.save(run, done, model, tokenizer, capture(settings(args), done, **parts),
                             stage="sft", parent=info["hash"], keep=2)
     return {"valid_loss_nats": evaluate(model, valid, where), "steps": done, "tokens": clock.tokens,
-            "tokens_per_second": clock.tokens / clock.seconds, "training_seconds": clock.seconds,
+            "tokens_per_second": clock.rate, "training_seconds": clock.seconds,
             "epochs": loader.epochs}
 
 

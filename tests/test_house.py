@@ -86,7 +86,8 @@ def test_header_and_path_line(path):
     assert (PATH_LINE in text) == runs, "exactly the scripts carry the path line"
     assert text.count("sys.path") == int(runs), "nothing but the path line touches sys.path"
     if runs:
-        assert re.search(rf"python (-m )?{path.parent.name}[/.]{path.stem}", text), "the header does not say how to run it"
+        run = rf"python (-m )?{path.parent.name}[/.]{path.stem}"
+        assert re.search(run, text), "the header does not say how to run it"
 
 
 def test_every_folder_is_whole():

@@ -85,14 +85,15 @@ def test_linear_cross_entropy(rows, chunk):
     dy = torch.tensor(0.7, dtype=torch.float64)
     for name, a, b in zip("xw", gradients(got, (x, w), dy), gradients(want, (x, w), dy)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12, msg=lambda m: f"d{name}: {m}")
-    if rows > 1:                                           # dividing by all rows instead of the counted ones: turned down
+    if rows > 1:                                           # divided by all rows, not the counted ones: turned down
         assert abs(got.item() * (targets >= 0).sum().item() / rows - want.item()) > 1e-3
 
 
 def test_linear_cross_entropy_in_bfloat16():
     """Under autocast x is bfloat16 (8 bits of mantissa, 0.4% a product) while the weight is float32."""
     g = generator()
-    x, w = torch.randn(40, 16, generator=g).bfloat16().requires_grad_(), torch.randn(31, 16, generator=g).requires_grad_()
+    x = torch.randn(40, 16, generator=g).bfloat16().requires_grad_()
+    w = torch.randn(31, 16, generator=g).requires_grad_()
     targets = torch.randint(31, (40,), generator=g)
     got, want = linear_cross_entropy(x, w, targets), plain(x.float(), w, targets)
     torch.testing.assert_close(got, want, rtol=2e-2, atol=0)
@@ -185,7 +186,7 @@ def test_a_packed_document_is_alone():
     x, y, doc, positions = batch(rows, sum(map(len, docs)) + 5, 60)
     y[x == 60] = -1
     firsts = np.cumsum([len(d) for d in docs])[:-1] - 1
-    y[0, firsts] = -1                                      # a document alone is not asked for the next one's first token
+    y[0, firsts] = -1                                      # nobody asks a lone document for the next one's <bos>
     got = model(x, y, positions=positions, doc=doc)[1].item()
     alone = [(model(torch.tensor(d[None, :-1]), torch.tensor(d[None, 1:]))[1].item(), len(d) - 1) for d in docs]
     want = sum(loss * n for loss, n in alone) / sum(n for _, n in alone)

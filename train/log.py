@@ -51,6 +51,13 @@ class Log:
         self.file.flush()
 
 
+def progress(step, steps, loss, clock, numbers):
+    """The one line that a training script prints now and then; numbers: further named ones, if there are."""
+    more = "".join(f" | {name.removesuffix('_nats').replace('_', ' ')} {x:.4f}" for name, x in numbers.items())
+    left = clock.seconds / step * (steps - step)
+    return f"step {step:5d}/{steps} | loss {loss:.4f} | {clock.rate:8,.0f} tok/s | {left:4.0f} s left{more}"
+
+
 def score(correct, n, chance=None):
     """A fraction with what is needed to judge it: items, binomial standard error, chance level."""
     if n == 0:

@@ -53,6 +53,11 @@ class Clock:
     def seconds(self):
         return self.before + time.perf_counter() - self.start
 
+    @property
+    def rate(self):
+        """Tokens a second since the very beginning."""
+        return self.tokens / self.seconds
+
     def state_dict(self):
         return {"seconds": self.seconds, "tokens": self.tokens}
 

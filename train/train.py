@@ -25,7 +25,7 @@ from gpt.llama import Config, Llama
 from train.adamw import AdamW
 from train.device import device, prepare
 from train.loader import Loader, Shards
-from train.log import Log, write_metrics
+from train.log import Log, progress, write_metrics
 from train.muon import Muon, split
 from train.schedule import trapezoid
 from train.state import Best, Clock, capture, restore
@@ -73,6 +73,7 @@ def train(args, model, loader, valid, tokenizer, where):
     """The loop; returns the numbers of the run."""
     matrices, rest = split(model)
     muon, adamw = Muon(matrices, weight_decay=args.weight_decay), AdamW(rest)
+    rates = (muon, args.muon_lr), (adamw, args.adamw_lr)
     best, clock, run = Best(), Clock(), args.out / "run"
     steps, done, first = math.ceil(args.tokens / (args.batch * args.context)), 0, 0
     parts = {"muon": muon, "adamw": adamw, "loader": loader, "best": best, "clock": clock}
@@ -86,7 +87,7 @@ def train(args, model, loader, valid, tokenizer, where):
     while done < steps and not stop:
         done += 1
         factor = trapezoid(done, steps, cooldown=args.cooldown)
-        loss, norm = optimize(model, ((muon, args.muon_lr), (adamw, args.adamw_lr)), loader.next(), factor, args.clip, where)
+        loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where)
         clock.tokens += args.batch * args.context
         numbers = {}
         if done % args.eval_every == 0 or done == steps:
@@ -94,13 +95,10 @@ def train(args, model, loader, valid, tokenizer, where):
             if args.patience:
                 best.update(numbers["valid_loss_nats"], model)
                 stop = best.since >= args.patience
-        rate = clock.tokens / clock.seconds
-        log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss.item(), tokens_per_second=rate,
+        log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss.item(), tokens_per_second=clock.rate,
                 learning_rate_factor=factor, gradient_norm=norm.item(), **numbers)
         if done % args.log_every == 0 or numbers:
-            print(f"step {done:5d}/{steps} | loss {loss.item():.4f} | {rate:8,.0f} tok/s | "
-                  f"{clock.seconds / done * (steps - done):4.0f} s left"
-                  + "".join(f" | validation {v:.4f}" for v in numbers.values()), flush=True)
+            print(progress(done, steps, loss.item(), clock, numbers), flush=True)
         if done % args.save_every == 0 or done == steps or stop:
             checkpoint.save(run, done, model, tokenizer, capture(settings(args), done, **parts),
                             stage="pretrain", keep=args.keep)
@@ -117,7 +115,7 @@ def finish(args, model, tokenizer, best, clock, steps, done, loader, valid, wher
         checkpoint.save(run, done + 1, model, tokenizer, stage="pretrain", keep=args.keep)
     numbers = {"valid_loss_nats": loss, "steps": done, "steps_planned": steps, "tokens": clock.tokens,
                "epochs": loader.epochs, "megabytes_seen": loader.epochs * loader.n_bytes / 1e6,
-               "tokens_per_second": clock.tokens / clock.seconds,
+               "tokens_per_second": clock.rate,
                "parameters": sum(p.numel() for p in model.parameters())}
     info = checkpoint.load(run, "cpu")[2]
     write_metrics(args.out, seed=args.seed, checkpoint=info["hash"], seconds=clock.seconds, numbers=numbers)
@@ -140,8 +138,8 @@ def main(argv=None):
     loader.n_bytes = meta["splits"]["train"]["bytes"]
     check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.context)
     valid = [check.next() for _ in range(max(1, args.eval_rows // args.batch))]
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {where}; {meta['splits']['train']['tokens']:,} "
-          f"tokens in {meta['splits']['train']['documents']:,} documents; "
+    size, held = sum(p.numel() for p in model.parameters()), meta["splits"]["train"]
+    print(f"{size:,} parameters on {where}; {held['tokens']:,} tokens in {held['documents']:,} documents; "
           f"a uniform guess loses {math.log(tokenizer.n_vocab):.4f} nats")
     train(args, model, loader, valid, tokenizer, where)
 
