@@ -60,7 +60,7 @@ class Tokenizer:
         own = set(self.specials.values())
         if sorted(self.first) != list(range(256)) or len(own) < len(self.specials):
             raise ValueError("an id or a byte stands twice")
-        if not all(n <= i < n + 65536 for i in own):
+        if not all(n <= i < n + (1 << 20) for i in own):
             raise ValueError(f"the specials' ids must follow the merges', from {n} on")
         self.vocab = {i: bytes([byte]) for i, byte in enumerate(self.first)}
         for i, parts in enumerate(self.merges):
