@@ -12,6 +12,7 @@ Left out on purpose: variables, functions, comparison, roots (an exponent is a w
 import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+import argparse
 import ast
 import operator
 import re
@@ -92,8 +93,14 @@ def calculate(expression):
 TOOLS = {"calc": calculate}                                 # name in a call -> function from text to text
 
 
+def parse(argv):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("expression", nargs="+", help="arithmetic; -- before one that begins with a minus")
+    return p.parse_args(argv)
+
+
 def main(argv=None):
-    for expression in sys.argv[1:] if argv is None else argv:
+    for expression in parse(argv).expression:
         print(f"{expression} = {calculate(expression)}")
 
 
