@@ -78,7 +78,7 @@ def mix(fiction, conversations, share, rng):
     """All the stories and the first conversations up to their share of the bytes, shuffled."""
     budget = share / (1 - share) * sum(len(record["text"].encode()) for record in fiction)
     sizes = np.cumsum([sum(len(template.text_of(m["content"]).encode()) for m in c["messages"]) for c in conversations])
-    records = fiction + [{"messages": c["messages"]} for c in conversations[: np.searchsorted(sizes, budget)]]
+    records = fiction + [{"messages": c["messages"]} for c in conversations[: np.searchsorted(sizes, budget, side="right")]]
     return [records[i] for i in rng.permutation(len(records))]
 
 

@@ -159,9 +159,7 @@ def write(docs, folder, split, tokenizer, size=100_000_000, workers=2):
     ordinary tokens spell (special tokens spell none).
     """
     dtype = np.uint16 if tokenizer.n_vocab <= 2**16 else np.uint32
-    n_bytes = np.zeros(tokenizer.n_vocab, dtype=np.int64)
-    for i in tokenizer.vocab:
-        n_bytes[i] = tokenizer.n_bytes(i)
+    n_bytes = np.array([tokenizer.n_bytes(i) for i in range(tokenizer.n_vocab)])
     digest = hashlib.sha256()
     meta = {"shards": 0, "documents": 0, "tokens": 0, "bytes": 0}
     held, tokens = [], 0
