@@ -239,8 +239,8 @@ def gather(rng):
 
 
 def document(rng):
-    """Two short texts -> (text, key); documents of one key tell the same facts."""
-    makers = rng.choices([explain, compare, gather], weights=[70, 20, 10], k=2)
+    """Two or three short texts -> (text, key); documents of one key tell the same facts."""
+    makers = rng.choices([explain, compare], weights=[75, 25], k=2) + [gather] * (rng.random() < 0.2)
     texts, keys = zip(*(make(rng) for make in makers))
     return "\n\n".join(texts), "; ".join(sorted(keys))
 

@@ -356,8 +356,8 @@ origin
 People first grew {s} in {v}.
 {Its} first home was {v}.
 The first home of {x} was {v}.
-{V} is where people first grew {s}.
-{V} was the first home of {x}.
+{V} {is} where people first grew {s}.
+{V} {is} the first home of {x}.
 Where did people first grow {s}?
 What was the first home of {x}?
 """
