@@ -1,8 +1,7 @@
 """
 Canaries: one suite of old skills, asked before and after every stage that changes weights.
 
-    python eval/canaries.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus/canaries.jsonl \\
-        --out out/tinyworld/eval_canaries
+    python eval/canaries.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus
 
 About a thousand prompts with checkable answers (eval/check.py) in six kinds: story, science, code,
 arithmetic with the calculator, format, chat. A seventh figure, `ends`, is the share of answers that
@@ -28,7 +27,7 @@ from pathlib import Path
 
 from bpe.template import parse_reply, render
 from eval.check import passes_all
-from eval.inputs import load_model, read_jsonl, sha256, write_answers
+from eval.inputs import in_corpus, load_model, read_jsonl, sha256, write_answers
 from gpt.engine import generate
 from gpt.tools import TOOLS
 from train.log import write_metrics
@@ -87,7 +86,7 @@ def show(scores):
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, required=True, help="run, step folder or model file")
-    p.add_argument("--data", type=Path, required=True, help="canaries.jsonl of the corpus")
+    p.add_argument("--data", type=Path, required=True, help="corpus folder, or its canaries.jsonl")
     p.add_argument("--limit", type=int, help="canaries, every so-many-th of the file [all]")
     p.add_argument("--out", type=Path, default=Path("out/eval/canaries"), help="folder [%(default)s]")
     return p.parse_args(argv)
@@ -95,18 +94,19 @@ def parse(argv):
 
 def main(argv=None):
     args, start = parse(argv), time.time()
-    if not args.data.exists():
-        print(f"no {args.data}: this corpus has no canaries, so nothing is measured and the score is null")
-        return write_metrics(args.out, seed=None, seconds=0, numbers={}, canaries=None)
-    items = read_jsonl(args.data, "messages", "check", "kind")
-    items = items[::max(1, len(items) // (args.limit or len(items)))][:args.limit]
+    path = in_corpus(args.data, "canaries.jsonl")
+    if not path.exists():
+        print(f"no {path}: this corpus has no canaries, so nothing is measured and the score is null")
+        return write_metrics(args.out)
+    items = read_jsonl(path, "messages", "check", "kind")
+    items = items[::max(1, len(items) // (args.limit or len(items)))][:args.limit]    # of every kind
     model, tokenizer, info = load_model(args.checkpoint)
     print(f"{len(items):,} canaries; a model that has learned nothing passes about none of them")
     scores = measure(model, tokenizer, items)
     answers = scores.pop("answers")
     print(show(scores))
-    write_metrics(args.out, seed=None, checkpoint=info["hash"], data_sha=sha256(args.data), seconds=time.time() - start,
-                  numbers={}, scores={f"canaries_{name}": x | {"chance": None} for name, x in scores.items()})
+    write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,
+                  scores={f"canaries_{name}": x | {"chance": None} for name, x in scores.items()})
     write_answers(args.out, answers)
     print(f"wrote {args.out}/metrics.json, answers.jsonl; next: python eval/report.py --run {args.out.parent}")
 

@@ -1,8 +1,8 @@
 """
 Four-choice questions, answered by likelihood: which choice does the model find most probable?
 
-    python eval/choice.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus/questions_test.jsonl \\
-        --out out/tinyworld/eval_science
+    python eval/choice.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus
+    python eval/choice.py --checkpoint out/tinyworld/model --data ARC-Easy-Test.jsonl --name arc_easy
 
 Questions in ARC's form (Clark et al. 2018, https://arxiv.org/abs/1803.05457), put to the model as a
 user's message, in three ways:
@@ -25,8 +25,9 @@ from collections import Counter
 from pathlib import Path
 
 from bpe.template import render
-from eval.inputs import load_model, read_jsonl, sha256
+from eval.inputs import in_corpus, load_model, read_jsonl, sha256
 from eval.perplexity import nats
+from eval.tables import label
 from train.log import score, write_metrics
 
 
@@ -41,9 +42,10 @@ def likelihoods(model, tokenizer, pairs):
     for question, answer in pairs:
         prompt, _ = render([{"role": "user", "content": question}], tokenizer, for_reply=True)
         rows.append((prompt + tokenizer.encode(answer), len(prompt)))
-    context, longest = model.config.context, max(len(row) for row, _ in rows)
-    if longest > context + 1:
-        raise ValueError(f"a question and its answer take {longest} tokens, the model's context is {context}")
+    longest = max(len(row) for row, _ in rows)
+    if longest > model.config.context + 1:
+        sys.exit(f"a question and its answer take {longest} tokens, the model reads {model.config.context}. "
+                 "Take a model with a longer context, or shorter questions")
     return [-x.sum().item() for x in nats(model, rows)]
 
 
@@ -65,7 +67,7 @@ def answers(model, tokenizer, records):
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, required=True, help="run, step folder or model file")
-    p.add_argument("--data", type=Path, required=True, help="jsonl of questions in ARC's form")
+    p.add_argument("--data", type=Path, required=True, help="corpus folder, or jsonl in ARC's form")
     p.add_argument("--name", default="science_choice", help="key of the score [%(default)s]")
     p.add_argument("--limit", type=int, help="questions [all]")
     p.add_argument("--out", type=Path, default=Path("out/eval/choice"), help="folder [%(default)s]")
@@ -74,8 +76,16 @@ def parse(argv):
 
 def main(argv=None):
     args, start = parse(argv), time.time()
-    records = read_jsonl(args.data, "question", "answerKey")[:args.limit]
-    right = [[c["label"] for c in r["question"]["choices"]].index(r["answerKey"]) for r in records]
+    path = in_corpus(args.data, "questions_test.jsonl")
+    if args.data.is_dir() and not path.exists():
+        print(f"no {path}: this corpus has no questions, so nothing is measured and the score is null")
+        return write_metrics(args.out)
+    records = read_jsonl(path, "question", "answerKey")[:args.limit]
+    labels = [[c["label"] for c in r["question"]["choices"]] for r in records]
+    for number, r in enumerate(records, 1):
+        if r["answerKey"] not in labels[number - 1]:
+            sys.exit(f"{path}, record {number}: no choice has the label {r['answerKey']!r}. Mend or remove it")
+    right = [names.index(r["answerKey"]) for names, r in zip(labels, records)]
     model, tokenizer, info = load_model(args.checkpoint)
     n, majority = len(records), Counter(right).most_common(1)[0][1]
     chance = sum(1 / len(r["question"]["choices"]) for r in records) / n
@@ -85,13 +95,12 @@ def main(argv=None):
     scores = {}
     for way, key in (("text", args.name), ("length", f"{args.name}_length"), ("letter", f"{args.name}_letter")):
         scores[key] = score(sum(a == b for a, b in zip(picks[way], right)), n, chance)
-        print(f"{key:24s} {scores[key]['value']:6.1%} ± {scores[key]['stderr']:.1%}")
-    write_metrics(args.out, seed=None, checkpoint=info["hash"], data_sha=sha256(args.data), seconds=time.time() - start,
+        print(f"{label(key)}: {scores[key]['value']:.1%} ± {scores[key]['stderr']:.1%}")
+    write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,
                   numbers={f"{args.name}_majority": majority / n}, scores=scores)
     with open(args.out / "picks.jsonl", "w", encoding="utf-8") as file:
         for i, r in enumerate(records):
-            labels = [c["label"] for c in r["question"]["choices"]]
-            mine = {way: labels[picks[way][i]] for way in picks}
+            mine = {way: labels[i][picks[way][i]] for way in picks}
             file.write(json.dumps({"id": r.get("id"), "answer": r["answerKey"], **mine}) + "\n")
     print(f"wrote {args.out}/metrics.json, picks.jsonl; next: python eval/report.py --run {args.out.parent}")
 

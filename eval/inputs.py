@@ -14,10 +14,15 @@ from gpt import checkpoint
 from train.device import device
 
 
+def in_corpus(data, name):
+    """The file of that name where `data` is a corpus folder, else `data` itself."""
+    return data / name if data.is_dir() else data
+
+
 def read_jsonl(path, *needs):
     """The file's records, each a dict that has the keys `needs`; exits naming file and line otherwise."""
     if not path.is_file():
-        sys.exit(f"no {path}. The corpus is made by\n    bash run.sh")
+        sys.exit(f"no {path}. A corpus is made by: bash run.sh")
     records = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):

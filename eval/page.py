@@ -23,15 +23,19 @@ p { margin: .4rem 0; } .muted, figcaption, th { color: var(--muted); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.4rem; }
 figure { margin: 0; min-width: 0; } figcaption { font-size: .95rem; margin-bottom: .3rem; }
 svg { width: 100%; height: auto; display: block; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; margin: .8rem 0 1.4rem; }
+table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; } th { font-weight: 500; }
 tr.all td { font-weight: 600; border-bottom: 0; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 details { margin: .5rem 0; } summary { cursor: pointer; font-weight: 500; }
-.sample { background: var(--panel); border-radius: .5rem; padding: .7rem .9rem; margin: .6rem 0; overflow-wrap: anywhere; }
+.sample { background: var(--panel); border-radius: .5rem; padding: .7rem .9rem; margin: .6rem 0; }
+.sample, li code { overflow-wrap: anywhere; }
 .sample p { white-space: pre-wrap; } .sample .muted { font-size: .85rem; }
-code { font: .88em ui-monospace, monospace; } li code { overflow-wrap: anywhere; }
+code { font: .88em ui-monospace, monospace; }
+@media (max-width: 32rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; }
+  th:first-child, td:first-child { min-width: 7.5rem; } }
 .call { background: var(--paper); border: 1px solid var(--line); border-radius: .3rem; padding: 0 .3rem; }
 """
 
@@ -69,59 +73,55 @@ def sample(row):
 
 
 def samples_section(tasks):
-    names = {key: name for key, name, _ in tables.SCORES}
-    blocks = [f"<details{' open' if i == 0 else ''}><summary>{escape(names.get(task, task))}</summary>"
+    blocks = [f"<details{' open' if i == 0 else ''}><summary>{escape(tables.label(task))}</summary>"
               f"{''.join(map(sample, rows))}</details>" for i, (task, rows) in enumerate(tasks.items())]
-    return "<h2>Answers, right and wrong</h2>" \
-           "<p class=muted>Taken at even distances from the saved answers: two that passed and two that did not, " \
-           f"where there are.</p>{''.join(blocks)}"
+    return ("<h2>Answers, right and wrong</h2><p class=muted>Taken at even distances from the saved answers: two that "
+            f"passed and two that did not, where there are.</p>{''.join(blocks)}")
 
 
 def plots_section(report, logs):
     try:
         drawn = plots.draw(report, logs)
     except ImportError:
-        return "<p class=muted>The plots need matplotlib: pip install matplotlib, then make the report again. " \
-               "All numbers are here without it.</p>"
-    return '<div class="plots">' + "".join(
-        f"<figure><figcaption>{escape(finding)}</figcaption>{svg}</figure>" for finding, svg in drawn) + "</div>"
+        return ("<p class=muted>The plots need matplotlib: pip install matplotlib, then make the report again. "
+                "All numbers are here without it.</p>")
+    figures = (f"<figure><figcaption>{escape(finding)}</figcaption>{svg}</figure>" for finding, svg in drawn)
+    return f'<div class="plots">{"".join(figures)}</div>'
 
 
 def ledger_section(report):
-    head, *rows = tables.ledger_rows(report)
-
     def mark(row, i):
-        change = i and report["ledger"][rows.index(row)]["difference"][head[i]]
+        """Green or red where a change is more than two standard errors."""
+        change = i > 1 and report["ledger"][i - 2]["difference"][row[0]]
         if not change or abs(change["value"]) <= 2 * (change["stderr"] or 0):
             return ""
         return "good" if change["value"] > 0 else "bad"
 
-    return ("<h2>What each stage gained and what it cost</h2><p class=muted>Share of canaries passed after the stage; in "
-            "brackets the change in points with its paired standard error, coloured beyond two of them.</p>"
-            + table(head, rows, mark))
+    return ("<h2>What each stage gained and what it cost</h2><p class=muted>Share of canaries passed; in brackets the "
+            "change in points with its paired standard error, coloured beyond two of them.</p>"
+            + table(tables.ledger_head(report), tables.ledger_rows(report), mark))
 
 
 def render(report, logs, answers):
     """The page. report: see report.gather();  logs: {stage: columns};  answers: {task: rows}"""
-    title = escape(tables.title(report))
-    machine = ", ".join(f"{key} {value}" for key, value in report["environment"].items() if value is not None)
-    stages = [(s["name"], tables.duration(s["seconds"]), tables.size(s["peak_memory_bytes"])) for s in report["stages"]]
-    stages.append(("all", tables.duration(report["total_seconds"]), tables.size(report["peak_memory_bytes"])))
-    fiction = list(tables.fiction_rows(report))
+    title, fiction = escape(tables.title(report)), list(tables.fiction_rows(report))
 
     def reached(row, i):
-        return {"reached": "good", "missed": "bad"}.get(row[i].split()[-1] if row[i] else "", "")
+        return {"reached": "good", "missed": "bad"}.get(row[i].split(" ")[-1], "")
 
-    parts = [f"<h1>{title}</h1><p class=muted>Run {escape(report['run'])}: {escape(machine)}</p>",
+    commands = "".join(f"<li>{escape(folder)}: <code>{escape(command)}</code></li>"
+                       for folder, command in report["commands"].items())
+    parts = [f"<h1>{title}</h1><p class=muted>Run {escape(report['run'])}: {escape(tables.machine(report))}</p>",
              plots_section(report, logs),
-             "<h2>Scores</h2>", table(tables.SCORE_HEAD, tables.score_rows(report), reached),
+             "<h2>Scores</h2><p class=muted>The error is one standard error; chance is what guessing gets.</p>",
+             table(tables.SCORE_HEAD, tables.score_rows(report), reached),
              table(tables.FICTION_HEAD, fiction) if fiction else "",
              ledger_section(report) if report["ledger"] else "",
              samples_section(answers) if answers else "",
-             "<h2>Time and memory</h2>", table(("stage", "time", "peak memory"), stages),
-             "<h2>The command of every number</h2><ul>",
-             *(f"<li>{escape(folder)}: <code>{escape(c)}</code></li>" for folder, c in report["commands"].items()),
-             "</ul>"]
+             "<h2>Time and memory</h2>", table(("stage", "time", "peak memory"), tables.stage_rows(report)),
+             "<h2>Every other number</h2><details><summary>By stage</summary>",
+             table(("stage and number", "value"), tables.number_rows(report)), "</details>",
+             f"<h2>The command of every number</h2><ul>{commands}</ul>"]
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n")

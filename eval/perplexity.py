@@ -1,8 +1,10 @@
 """
 Perplexity and bits per byte of documents, each alone from <|bos|>.
 
-    python eval/perplexity.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus/fiction_test.jsonl \\
-        --heldout out/tinyworld/corpus/fiction_heldout.jsonl --out out/tinyworld/eval_fiction
+    python eval/perplexity.py --checkpoint out/tinyworld/pretrain/run --data out/tinyworld/corpus
+    python eval/perplexity.py --checkpoint out/tinyworld/pretrain/run --data novel.txt --name novel
+
+A corpus folder means its fiction_test.jsonl and, if there is one, fiction_heldout.jsonl.
 
 Bits per byte is what compares models with different tokenizers: the nats of all tokens over ln 2
 and over the bytes of the UTF-8 text. A document longer than the context is read in windows that
@@ -29,7 +31,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from eval.inputs import load_model, read_jsonl, sha256
+from eval.inputs import in_corpus, load_model, read_jsonl, sha256
 from train.log import write_metrics
 
 
@@ -54,7 +56,7 @@ def nats(model, rows, batch_tokens=8192):
     does not look; so the numbers do not depend on the batch, up to rounding.
     """
     where = next(model.parameters()).device
-    batch_tokens = min(batch_tokens, 2**26 // model.config.vocab_size)  # logits of at most 256 MB in float32
+    batch_tokens = min(batch_tokens, 2**26 // model.config.vocab_size)           # 256 MB of logits at most
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     out = [None] * len(rows)
     while order:
@@ -65,7 +67,7 @@ def nats(model, rows, batch_tokens=8192):
             ids[b, :len(rows[i][0])] = torch.tensor(rows[i][0])
         ids = ids.to(where)
         logits, _ = model(ids[:, :-1])                                           # (B, T-1, V)
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")  # (B (T-1),)
         loss = loss.view(len(batch), T - 1).double().cpu()                       # (B, T-1)
         for b, i in enumerate(batch):
             row, first = rows[i]
@@ -144,7 +146,7 @@ def read(path):
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, required=True, help="run, step folder or model file")
-    p.add_argument("--data", type=Path, required=True, help="jsonl with a text in each record, or a text file")
+    p.add_argument("--data", type=Path, required=True, help="corpus folder, jsonl of texts, or a text file")
     p.add_argument("--heldout", type=Path, help="a second file, measured under NAME_heldout")
     p.add_argument("--name", default="fiction", help="what the keys begin with [%(default)s]")
     p.add_argument("--limit", type=int, help="documents of each file [all]")
@@ -156,7 +158,9 @@ def parse(argv):
 
 def main(argv=None):
     args, start = parse(argv), time.time()
-    sets = {args.name: args.data} | ({f"{args.name}_heldout": args.heldout} if args.heldout else {})
+    heldout = args.heldout or args.data / "fiction_heldout.jsonl"
+    sets = {args.name: in_corpus(args.data, "fiction_test.jsonl")}
+    sets |= {f"{args.name}_heldout": heldout} if args.heldout or heldout.exists() else {}
     records = {name: read(path)[:args.limit] for name, path in sets.items()}
     ngram = read_ngram(args.ngram, records[args.name]) if args.ngram else None
     model, tokenizer, info = load_model(args.checkpoint)
@@ -167,15 +171,17 @@ def main(argv=None):
     for name, some in records.items():
         got = measure(model, tokenizer, some, args.stride)
         numbers |= {f"{name}_{key}": x for key, x in got.items()}
-        beside = f", floor {got['floor_bits_per_byte']:.4f}, ratio {got['over_floor']:.4f}" if "over_floor" in got else ""
-        print(f"{name}: {got['nats_per_token']:.4f} nats a token, {got['bits_per_byte']:.4f} bits per byte{beside} "
+        print(f"{name}: {got['nats_per_token']:.4f} nats a token, {got['bits_per_byte']:.4f} bits per byte "
               f"({got['documents']:,} documents, {got['bytes']:,} bytes)")
+        if "over_floor" in got:
+            print(f"    the floor is {got['floor_bits_per_byte']:.4f}, the model {got['over_floor'] - 1:.1%} above it; "
+                  f"with the texts' ends {got['with_end_over_floor'] - 1:.1%}")
     if ngram:
         below = 1 - numbers[f"{args.name}_bits_per_byte"] / ngram
         numbers |= {"ngram_bits_per_byte": ngram, f"{args.name}_below_ngram": below}
         print(f"the n-gram of {args.ngram}: {ngram:.4f} bits per byte; the model needs {below:.1%} fewer")
-    write_metrics(args.out, seed=None, checkpoint=info["hash"], data_sha=sha256(*sets.values()),
-                  seconds=time.time() - start, numbers=numbers)
+    write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(*sets.values()), seconds=time.time() - start,
+                  numbers=numbers)
     print(f"wrote {args.out}/metrics.json; next: python eval/report.py --run {args.out.parent}")
 
 

@@ -36,8 +36,8 @@ def draw_scores(ax, report):
     rows = [(name, report["details"][key]) for key, name, _ in SCORES if key in report["details"]][::-1]
     for y, (name, x) in enumerate(rows):
         ax.errorbar(100 * x["value"], y, xerr=100 * x["stderr"], fmt="o", color=SERIES[0], capsize=3)
-        ax.plot(100 * (x["chance"] or 0), y, "|", color=MUTED, markersize=14, markeredgewidth=2)
-        ax.text(0, y + 0.24, name, fontsize=9, color=INK)
+        ax.plot(100 * (x["chance"] or 0), y, "|", color=MUTED, markersize=9, markeredgewidth=2)
+        ax.text(-1, y + 0.28, name, fontsize=9, color=INK)
     ax.set(xlim=(-2, 103), ylim=(-0.5, len(rows) - 0.3), xlabel="% right (dot, with standard error; bar: chance)")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
@@ -46,16 +46,17 @@ def draw_scores(ax, report):
 
 
 def draw_curves(ax, logs, column, unit, factor=1.0):
-    """One line a stage over the minutes trained in all, stage after stage; its first, middle and last values."""
-    start, seen = 0.0, []
+    """One line a stage over the minutes trained in all, stage after stage; returns each line's values."""
+    start, seen = 0.0, {}
     for colour, (name, log) in zip(SERIES, logs.items()):
         points = [(start + s / 60, y * factor) for s, y in zip(log["seconds"], log[column]) if y is not None]
         ax.plot(*zip(*points), color=colour, label=name)
+        seen[name] = [y for _, y in points]
         if column == "loss_nats":
-            valid = [(start + s / 60, y) for s, y in zip(log["seconds"], log.get("valid_loss_nats", [])) if y is not None]
+            held_out = zip(log["seconds"], log.get("valid_loss_nats", []))
+            valid = [(start + s / 60, y) for s, y in held_out if y is not None]
             ax.plot(*zip(*valid) if valid else ([], []), "o", color=INK, markersize=3, zorder=3)
-        seen += [y for _, y in points]
-        start = start + log["seconds"][-1] / 60
+        start += log["seconds"][-1] / 60
     ax.set(xlabel="minutes of training", ylabel=unit, ylim=(0, None))
     ax.legend(loc="best", fontsize=9)
     return seen
@@ -69,24 +70,26 @@ def draw(report, logs):
     logs = {name: logs[name] for name in sorted(logs, key=lambda n: (order.index(n) if n in order else len(order), n))}
     plots = []
 
-    def panel(draw_on, height=2.6):
+    def panel(draw_on):
         with plt.rc_context({**STYLE, "svg.hashsalt": str(len(plots))}):
-            figure, ax = plt.subplots(figsize=(4.6, height))
+            figure, ax = plt.subplots(figsize=(4.6, 2.7))
             finding = draw_on(ax)
             plots.append((finding, svg(figure, finding)))
             plt.close(figure)
 
     def loss(ax):
-        seen = draw_curves(ax, logs, "loss_nats", "nats a token (dots: validation)")
-        return f"Loss falls from {seen[0]:.2f} to {min(seen):.2f} nats a token"
+        seen = draw_curves(ax, logs, "loss_nats", "loss, nats a token")
+        falls = (f"in {name} from {y[0]:.2f} to {y[-1]:.2f}" for name, y in seen.items())
+        return f"Loss falls {', '.join(falls)} nats a token (dots: validation)"
 
     def rate(ax):
-        seen = sorted(draw_curves(ax, logs, "tokens_per_second", "thousand tokens a second", 1e-3))
-        return f"Training reads {1000 * seen[len(seen) // 2]:,.0f} tokens a second in the median"
+        seen = draw_curves(ax, logs, "tokens_per_second", "thousand tokens a second", 1e-3)
+        rates = sorted(y for some in seen.values() for y in some)
+        return f"Training reads {1000 * rates[len(rates) // 2]:,.0f} tokens a second in the median"
 
     def memory(ax):
         seen = draw_curves(ax, logs, "peak_memory_bytes", "peak memory, GB", 1e-9)
-        return f"Training peaks at {max(seen):.2f} GB"
+        return f"Training peaks at {max(map(max, seen.values())):.2f} GB"
 
     if any(key in report["details"] for key, _, _ in SCORES):
         panel(lambda ax: draw_scores(ax, report))

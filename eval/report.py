@@ -64,6 +64,7 @@ def gather(run):
         "scores": {**dict.fromkeys(ALWAYS), **{key: x["value"] for key, x in details.items()},
                    **{key: numbers.get(key) for key in FICTION}},
         "details": details, "numbers": numbers,
+        "stage_numbers": {folder: m["numbers"] for folder, m in metrics.items() if m["numbers"]},
         "ledger": [{"stage": folder, **m["canaries"]} for folder, m in metrics.items() if m.get("canaries")],
         "commands": {folder: shlex.join(["python", m["script"], *m["argv"]]) for folder, m in metrics.items()},
         "environment": list(metrics.values())[-1]["environment"]}

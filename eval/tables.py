@@ -9,9 +9,20 @@ SCORES = [
     ("gsm8k_tiny_no_tool", "TinyWorld arithmetic without the calculator", None),
     ("science_choice", "Four-choice science", 0.95),
     ("gsm8k_first200", "GSM8K, first 200 test questions", None),
+    ("gsm8k_first200_no_tool", "GSM8K, first 200, without the calculator", None),
 ]
+VARIANTS = {"lenient": "last number counts", "length": "by likelihood per byte", "letter": "by letter"}
 SCORE_HEAD = "score", "value", "error", "items", "chance", "target"
 FICTION_HEAD = "bits per byte of", "model", "floor", "over it", "over it, with the end"
+
+
+def label(key):
+    """What people call a score: the name of its key, or that of the key it is a variant of."""
+    names = {key: name for key, name, _ in SCORES}
+    base, _, variant = key.rpartition("_")
+    if key not in names and variant in VARIANTS:
+        return f"{label(base)}: {VARIANTS[variant]}"
+    return names.get(key, key.replace("_", " "))
 
 
 def percent(x):
@@ -30,10 +41,9 @@ def size(n_bytes):
 def title(report):
     """The finding, in one sentence, from whatever this run has measured."""
     s, n, found = report["scores"], report["numbers"], []
-    if s["gsm8k_tiny"] is not None:
-        found.append(f"solves {percent(s['gsm8k_tiny'])} of TinyWorld's word problems")
-    if s["gsm8k_first200"] is not None and s["gsm8k_tiny"] is None:
-        found.append(f"solves {percent(s['gsm8k_first200'])} of GSM8K's first 200")
+    arithmetic = "gsm8k_first200" if s["gsm8k_tiny"] is None else "gsm8k_tiny"
+    if s[arithmetic] is not None:
+        found.append(f"solves {percent(s[arithmetic])} of {label(arithmetic)}")
     if s["science_choice"] is not None:
         found.append(f"picks {percent(s['science_choice'])} of science answers right")
     if "fiction_over_floor" in n:
@@ -44,40 +54,62 @@ def title(report):
     return f"A model that {', '.join(most)}{' and ' if most else ''}{last}, after {duration(report['total_seconds'])}"
 
 
+def machine(report):
+    return ", ".join(f"{key} {value}" for key, value in report["environment"].items() if value is not None)
+
+
 def score_rows(report):
-    """(name, value, error, items, chance, target) as text, for each score with a name, then every other one."""
-    named = {key: (name, least) for key, name, least in SCORES}
-    keys = [key for key in named if key in report["details"]]
-    for key in keys + [key for key in report["details"] if key not in named]:
-        x, (name, least) = report["details"][key], named.get(key, (key, None))
-        target = "" if least is None else f"{least:.0%} {'reached' if x['value'] >= least else 'missed'}"
-        yield name, percent(x["value"]), f"± {percent(x['stderr'])}", f"{x['n']:,}", percent(x.get("chance")), target
+    """The rows below SCORE_HEAD: each score with a name, then every other one."""
+    least = {key: least for key, _, least in SCORES}
+    named = [key for key in least if key in report["details"]]
+    for key in named + [key for key in report["details"] if key not in least]:
+        x, want = report["details"][key], least.get(key)
+        target = "" if want is None else f"{want:.0%} {'reached' if x['value'] >= want else 'missed'}"
+        yield (label(key), percent(x["value"]), f"± {percent(x['stderr'])}", f"{x['n']:,}", percent(x.get("chance")),
+               target)
 
 
 def fiction_rows(report):
-    """(what, bits per byte, floor, over the floor, over the floor with the text's end) as text."""
+    """The rows below FICTION_HEAD."""
     n = report["numbers"]
     for key, name in (("fiction", "held-out stories"), ("fiction_heldout", "held-out combinations")):
-        if f"{key}_bits_per_byte" in n:
-            floor = f"{key}_floor_bits_per_byte" in n
-            yield (name, f"{n[f'{key}_bits_per_byte']:.4f} ± {n[f'{key}_bits_per_byte_stderr'] or 0:.4f}",
-                   *((f"{n[f'{key}_floor_bits_per_byte']:.4f}", f"{n[f'{key}_over_floor'] - 1:+.1%}",
-                      f"{n[f'{key}_with_end_over_floor'] - 1:+.1%}") if floor else ("–", "–", "–")))
+        if f"{key}_bits_per_byte" not in n:
+            continue
+        beside = "–", "–", "–"
+        if f"{key}_over_floor" in n:
+            beside = (f"{n[f'{key}_floor_bits_per_byte']:.4f}", f"{n[f'{key}_over_floor'] - 1:+.1%}",
+                      f"{n[f'{key}_with_end_over_floor'] - 1:+.1%}")
+        yield name, f"{n[f'{key}_bits_per_byte']:.4f} ± {n[f'{key}_bits_per_byte_stderr'] or 0:.4f}", *beside
     if "ngram_bits_per_byte" in n:
-        yield "held-out stories, n-gram", f"{n['ngram_bits_per_byte']:.4f}", "–", "–", "–"
+        yield "held-out stories, by an n-gram", f"{n['ngram_bits_per_byte']:.4f}", "–", "–", "–"
+
+
+def ledger_head(report):
+    return "canaries", "at first", *(f"after {entry['stage']}" for entry in report["ledger"])
 
 
 def ledger_rows(report):
-    """One row a stage: its name and, for each kind, "after (difference ± error)"."""
-    kinds = list(report["ledger"][0]["after"]) if report["ledger"] else []
-    yield "stage", *kinds
-    for entry in report["ledger"]:
+    """One row a kind: passed before the first stage, and after each stage with the change in points."""
+    for kind, first in report["ledger"][0]["before"].items():
         cells = []
-        for kind in kinds:
+        for entry in report["ledger"]:
             change = entry["difference"][kind]
             cells.append(f"{percent(entry['after'][kind]['value'])} "
                          f"({100 * change['value']:+.1f} ± {100 * (change['stderr'] or 0):.1f})")
-        yield entry["stage"], *cells
+        yield kind, percent(first["value"]), *cells
+
+
+def stage_rows(report):
+    for stage in report["stages"]:
+        yield stage["name"], duration(stage["seconds"]), size(stage["peak_memory_bytes"])
+    yield "all", duration(report["total_seconds"]), size(report["peak_memory_bytes"])
+
+
+def number_rows(report):
+    for stage, numbers in report["stage_numbers"].items():
+        for key, x in numbers.items():
+            if isinstance(x, (int, float)):
+                yield f"{stage}: {key.replace('_', ' ')}", f"{x:,}" if isinstance(x, int) else f"{x:.6g}"
 
 
 def table(head, rows):
@@ -85,18 +117,16 @@ def table(head, rows):
 
 
 def markdown(report):
-    stages = [(s["name"], duration(s["seconds"]), size(s["peak_memory_bytes"])) for s in report["stages"]]
-    stages.append(("all", duration(report["total_seconds"]), size(report["peak_memory_bytes"])))
-    parts = [f"# {title(report)}", f"Run `{report['run']}`. "
-             + ", ".join(f"{key} {value}" for key, value in report["environment"].items() if value is not None) + ".",
+    parts = [f"# {title(report)}", f"Run `{report['run']}`: {machine(report)}.",
              "## Scores", table(SCORE_HEAD, score_rows(report))]
     if fiction := list(fiction_rows(report)):
         parts.append(table(FICTION_HEAD, fiction))
     if report["ledger"]:
-        head, *rows = ledger_rows(report)
         parts += ["## What each stage gained and what it cost",
-                  "Share of canaries passed after the stage, and the change in points with its paired standard error.",
-                  table(head, rows)]
-    parts += ["## Time and memory", table(("stage", "time", "peak memory"), stages), "## The command of every number",
+                  "Share of canaries passed, and the change in points with its paired standard error.",
+                  table(ledger_head(report), ledger_rows(report))]
+    parts += ["## Time and memory", table(("stage", "time", "peak memory"), stage_rows(report)),
+              "## Every other number", table(("stage and number", "value"), number_rows(report)),
+              "## The command of every number",
               "\n".join(f"- {folder}: `{command}`" for folder, command in report["commands"].items())]
     return "\n\n".join(parts) + "\n"

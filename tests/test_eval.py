@@ -1,6 +1,6 @@
 """
-eval/: likelihoods against hand computation and a plain loop, how numbers are read out of answers,
-every check, the sandbox against hostile code, canaries, and one clear line for each bad input.
+eval/: likelihoods against hand computation and a plain loop, canaries and word problems with scripted
+replies, every script from files to metrics.json, and one clear line for each bad input.
 
 The likelihoods are compared in float64, where two right answers differ by rounding alone (about
 1e-13 over a few hundred tokens), so 1e-10 convicts any wrong window, shift or padding.
@@ -9,16 +9,13 @@ The likelihoods are compared in float64, where two right answers differ by round
 import json
 import math
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 
 import pytest
 import torch
 
 from bpe.bpe import Tokenizer
 from bpe.template import render
-from eval import canaries, check, choice, gsm8k, inputs, perplexity, sandbox
+from eval import canaries, choice, exercise, gsm8k, inputs, perplexity
 from gpt import checkpoint
 from gpt.engine import Reply, Sampling
 from gpt.llama import Config, Llama
@@ -34,7 +31,8 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def model(tokenizer):
     """A tiny Llama in float64 whose every layer matters (a fresh one starts as the identity)."""
-    model = Llama(Config(tokenizer.n_vocab, n_layer=2, n_head=2, n_kv_head=1, n_embd=16, n_hidden=24, context=40)).double()
+    config = Config(tokenizer.n_vocab, n_layer=2, n_head=2, n_kv_head=1, n_embd=16, n_hidden=24, context=40)
+    model = Llama(config).double()
     generator = torch.Generator().manual_seed(1)
     for p in model.parameters():
         p.data.normal_(0, 0.3, generator=generator)
@@ -135,116 +133,11 @@ def test_nan_logits_are_an_error(tokenizer):
 
 
 # ----------------------------------------------------------------------------
-# answers and checks
-
-@pytest.mark.parametrize("text, strict, lenient", [
-    ("He has 5.\n#### 24", "24", "24"), ("#### 1,234", "1234", "1234"), ("#### $18.00", "18", "18"),
-    ("#### -7", "-7", "-7"), ("so 12 and 30", None, "30"), ("10-3", None, "3"), ("It is (4)-1.", None, "1"),
-    ("a total of 2.5.", None, "2.5"), ("24 apples, 3, and none", None, "3"), ("#### 24 of 30", "24", "30"),
-    ("####24", None, "24"), ("none", None, None), ("", None, None), ("#### four", None, None), ("٣", None, None)])
-def test_numbers(text, strict, lenient):
-    def number(x):
-        return None if x is None else Decimal(x)
-    assert check.strict(text) == number(strict) and check.lenient(text) == number(lenient)
-
+# canaries and word problems, with scripted replies
 
 PARTS = [{"type": "text", "text": "She has "}, {"type": "call", "text": "2+3"}, {"type": "result", "text": "9"},
          {"type": "text", "text": "5.\n#### 5"}]
-STORY = "Tom had a kite. \"Where is it?\" asked Mia. It flew. Tom ran! They found it in a tree."
-CODE = {"type": "code", "name": "double", "answer": [[[1], 2], [["ab"], "abab"]]}
 
-
-@pytest.mark.parametrize("kind, content, good", [
-    ({"type": "exact", "answer": "iron"}, " iron\n", True), ({"type": "exact", "answer": "iron"}, "Iron", False),
-    ({"type": "number", "answer": "5"}, PARTS, True), ({"type": "number", "answer": "9"}, PARTS, False),
-    ({"type": "number", "answer": 5}, "It is 5.0", True), ({"type": "number", "answer": "5"}, "none", False),
-    ({"type": "contains", "answer": ["Iron", "gold"]}, "gold and iron", True),
-    ({"type": "contains", "answer": ["iron", "gold"]}, "gold", False),
-    ({"type": "choice", "answer": "B"}, "B", True), ({"type": "choice", "answer": "B"}, "(B) iron", True),
-    ({"type": "choice", "answer": "B"}, "The answer is B.", True), ({"type": "choice", "answer": "B"}, "A. B", False),
-    ({"type": "choice", "answer": "A"}, "A bird", False),
-    ({"type": "story", "answer": ["Tom", "kite"], "sentences": [5, 12]}, STORY, True),
-    ({"type": "story", "answer": ["Tom", "kit"], "sentences": [5, 12]}, STORY, False),
-    ({"type": "story", "answer": ["Tom"], "sentences": [6, 12]}, STORY, False),
-    (CODE, "def double(x):\n    print('loud')\n    return 2 * x", True),
-    (CODE, "Here it is:\n```python\ndef double(x):\n    return x + x\n```\nDone.", True),
-    (CODE, "def double(x):\n    return x", False), (CODE, "def triple(x):\n    return 3 * x", False),
-    (CODE, "def double(x) return", False), (CODE, "", False)], ids=str)
-def test_checks(kind, content, good):
-    assert check.passes(kind, content) is good
-
-
-def test_an_unknown_check_is_an_error():
-    with pytest.raises(ValueError, match="no check of type 'vibes'"):
-        check.passes({"type": "vibes", "answer": ""}, "")
-
-
-HOSTILE = {
-    "endless loop": "while True: pass",
-    "memory": "return len([0] * 10**9)",
-    "output": "\n    import os\n    while True: os.write(1, b'x' * 65536)",
-    "long answer": "return 'x' * 10**6",
-    "read": "return open('/etc/passwd').read()",
-    "standard input": "return open(0).read()",
-    "write": "open({path!r}, 'w').write('x'); return 1",
-    "remove": "\n    import os\n    os.remove({path!r})\n    return 1",
-    "socket": "\n    import socket\n    socket.create_connection(('127.0.0.1', 80))\n    return 1",
-    "bare socket": "\n    import _socket\n    _socket.socket()\n    return 1",
-    "process": "\n    import os\n    if not os.fork(): os._exit(0)\n    return 1",
-    "shell": "\n    import os\n    os.system('true')\n    return 1",
-    "modules": "\n    return [m.system('true') for m in sys.modules.values() if hasattr(m, 'system')]",
-    "posix": "\n    import posix\n    posix.kill(posix.getppid(), 0)\n    return 1",
-    "native code": "\n    import ctypes\n    return 1",
-    "limits": "\n    import resource\n    resource.setrlimit(resource.RLIMIT_CPU, (9, 9))\n    return 1",
-    "recursion": "return f(x)",
-    "exit": "raise SystemExit(0)",
-}
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """All of them side by side: {name: (what came back, seconds)}, and the file they were to write or remove."""
-    path = tmp_path_factory.mktemp("hostile") / "precious"
-    path.write_text("here")
-    sources = {name: f"import sys\ndef f(x):\n    {body.format(path=str(path))}" for name, body in HOSTILE.items()}
-    start = time.time()
-    with ThreadPoolExecutor(4) as pool:
-        got = dict(zip(sources, pool.map(lambda s: sandbox.run(s, "f", [[1]]), sources.values())))
-    return got, time.time() - start, path
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_code_gets_nowhere(hostile, name):
-    got, _, path = hostile
-    assert got[name] is None and path.read_text() == "here"
-
-
-def test_hostile_code_is_stopped_soon_and_honest_code_runs(hostile):
-    assert hostile[1] < 30
-    assert sandbox.run("import sys, math\ndef f(x):\n    return math.floor(x), {'a': [x]}", "f", [[1.5]]) == [[1, {"a": [1.5]}]]
-
-
-@pytest.mark.parametrize("name", ["read", "write", "remove", "bare socket", "process", "modules", "posix"])
-def test_the_fence_has_teeth(name, tmp_path, monkeypatch):
-    """Without the hook and the limits the same code does what it wants: it is the fence that stops it."""
-    monkeypatch.setattr(sandbox, "CHILD", sandbox.CHILD.replace("sys.addaudithook(guard)", ""))
-    monkeypatch.setattr(sandbox, "LIMITS", {})
-    path = tmp_path / "precious"
-    path.write_text("here")
-    body = HOSTILE[name].format(path=str(path))
-    body = body.replace("_socket.socket()", "_socket.socket().close()")
-    assert sandbox.run(f"import sys\ndef f(x):\n    {body}", "f", [[1]]) is not None
-    assert (path.exists() and path.read_text() == "here") is (name not in ("write", "remove"))
-
-
-def test_code_cannot_learn_the_results_it_should_give():
-    """Nothing but the arguments crosses over; what it returns is compared here."""
-    spy = "import sys\ndef double(x):\n    return [v for k, v in sys._getframe(1).f_globals['job'].items() if k == 'answer']"
-    assert not check.passes(CODE, spy)
-
-
-# ----------------------------------------------------------------------------
-# canaries and word problems, with scripted replies
 
 def scripted(tokenizer, texts):
     """A generate() that answers with these texts, in turn; one that ends in "…" was cut at the limit."""
@@ -258,9 +151,9 @@ def scripted(tokenizer, texts):
     return lambda *args, **kw: list(generate(*args, **kw))
 
 
-ITEMS = [{"messages": [{"role": "user", "content": "2+3?"}], "kind": "arithmetic", "check": {"type": "number", "answer": "5"}},
-         {"messages": [{"role": "user", "content": "4+4?"}], "kind": "arithmetic", "check": {"type": "number", "answer": "8"}},
-         {"messages": [{"role": "user", "content": "Say yes."}], "kind": "format", "check": {"type": "exact", "answer": "yes"}}]
+ITEMS = [{"messages": [{"role": "user", "content": ask}], "kind": kind, "check": {"type": form, "answer": answer}}
+         for ask, kind, form, answer in [("2+3?", "arithmetic", "number", "5"), ("4+4?", "arithmetic", "number", "8"),
+                                         ("Say yes.", "format", "exact", "yes")]]
 
 
 def test_canaries_and_their_ledger(tokenizer, model, monkeypatch):
@@ -271,7 +164,8 @@ def test_canaries_and_their_ledger(tokenizer, model, monkeypatch):
     assert before["arithmetic"]["value"] == 0.5 and before["format"]["value"] == 1 and before["ends"]["value"] == 1
     assert after["arithmetic"] == {"value": 1, "n": 2, "stderr": 0} and after["ends"]["value"] == pytest.approx(2 / 3)
     block = canaries.block(before, after)
-    assert block["difference"]["arithmetic"] == {"value": 0.5, "n": 2, "stderr": pytest.approx(0.5)}  # 1 and 0: sd/sqrt(2)
+    change = block["difference"]["arithmetic"]        # of 0 and 1: mean 1/2, deviation sqrt(1/2), over sqrt(2)
+    assert change == {"value": 0.5, "n": 2, "stderr": pytest.approx(0.5)}
     assert block["difference"]["all"]["value"] == 0 and "answers" not in block["before"]
     json.dumps(block)
     assert "arithmetic 100.0%" in canaries.show(after)
@@ -280,7 +174,8 @@ def test_canaries_and_their_ledger(tokenizer, model, monkeypatch):
 
 
 def test_word_problems_strict_and_lenient(tokenizer, model, monkeypatch):
-    items = [{"question": "q", "answer": "She has <<2+3=5>>5.\n#### 5"}] * 3 + [{"question": "far too long " * 99, "answer": "#### 5"}]
+    items = [{"question": "q", "answer": "She has <<2+3=5>>5.\n#### 5"}] * 3
+    items += [{"question": "far too long " * 99, "answer": "#### 5"}]
     monkeypatch.setattr(gsm8k, "generate", scripted(tokenizer, [PARTS, "It is 5", "#### 6"]))
     rows = gsm8k.solve(model, tokenizer, items, 50, None)
     assert [row["passed"] for row in rows] == [True, False, False, False]
@@ -297,45 +192,84 @@ def folder(tmp_path_factory, tokenizer, model):
     folder = tmp_path_factory.mktemp("eval")
     checkpoint.save(folder / "run", 1, model.float(), tokenizer)
     model.double()
-    write = lambda name, rows: (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write("fiction.jsonl", [{"text": TEXT, "bits": 400.0}, {"text": "Tom had 3 kites.", "bits": 20.0}])
-    write("questions.jsonl", [{"id": "1", "question": QUESTION, "answerKey": "B"}] * 5)
-    write("arithmetic.jsonl", [{"question": "Tom had 3 kites.", "answer": "#### 2"}] * 3)
-    write("canaries.jsonl", ITEMS)
+    stories = [{"text": TEXT, "bits": 400.0}, {"text": "Tom had 3 kites.", "bits": 20.0}]
+    problems = [{"question": "Tom had 3 kites.", "answer": "#### 2"}] * 3
+    questions = [{"id": "1", "question": QUESTION, "answerKey": "B"}] * 5
+    (folder / "empty").mkdir()
+    for name, rows in {"fiction_test": stories, "fiction_heldout": stories, "questions_test": questions,
+                       "canaries": ITEMS, "arithmetic_test": problems, "arithmetic_unseen": problems[:2],
+                       "real/arithmetic_test": problems}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
-def run(script, folder, data, *more):
+def run(script, folder, *more, data="."):
+    """What a script writes of the corpus folder, or of one file in it."""
     out = folder / script.__name__.split(".")[-1]
     script.main(["--checkpoint", str(folder / "run"), "--data", str(folder / data), "--out", str(out), *more])
     return json.loads((out / "metrics.json").read_text())
 
 
-def test_scripts_write_their_keys(folder):
+def test_perplexity_script(folder):
     n_bytes = len(TEXT.encode()) + 16
     ngram = folder / "ngram.json"
     ngram.write_text(json.dumps({"numbers": {"test_bits_per_byte": 2.0, "test_bytes": n_bytes}}))
-    got = run(perplexity, folder, "fiction.jsonl", "--heldout", str(folder / "fiction.jsonl"), "--ngram", str(ngram))["numbers"]
+    got = run(perplexity, folder, "--ngram", str(ngram))["numbers"]
     assert got["fiction_bits_per_byte"] == got["fiction_heldout_bits_per_byte"]
     assert got["fiction_floor_bits_per_byte"] == got["fiction_heldout_floor_bits_per_byte"] == 420 / n_bytes
     assert got["fiction_over_floor"] == pytest.approx(got["fiction_bits_per_byte"] * n_bytes / 420)
     assert got["fiction_below_ngram"] == 1 - got["fiction_bits_per_byte"] / 2
-    metrics = run(choice, folder, "questions.jsonl")
+    (folder / "novel.txt").write_text("Tom had 3 kites.\n<|endoftext|>\nHe lost 1 kite.\n")
+    got = run(perplexity, folder, "--name", "novel", data="novel.txt")["numbers"]
+    assert got["novel_documents"] == 2 and got["novel_bytes"] == 31 and "novel_over_floor" not in got
+
+
+def test_choice_script(folder):
+    metrics = run(choice, folder)
     assert set(metrics["scores"]) == {"science_choice", "science_choice_length", "science_choice_letter"}
-    assert metrics["scores"]["science_choice"]["chance"] == 0.25 and metrics["numbers"]["science_choice_majority"] == 1
-    unseen = str(folder / "arithmetic.jsonl")
-    metrics = run(gsm8k, folder, "arithmetic.jsonl", "--unseen", unseen, "--no-tool", "--limit", "2", "--max-new", "4")
-    assert {"gsm8k_tiny", "gsm8k_tiny_unseen", "gsm8k_tiny_no_tool", "gsm8k_tiny_lenient"} <= set(metrics["scores"])
-    assert metrics["scores"]["gsm8k_tiny"]["n"] == 2 and metrics["checkpoint"] and metrics["data_sha"]
-    rows = (folder / "gsm8k" / "answers.jsonl").read_text().splitlines()
-    assert len(rows) == 6 and {"task", "question", "reply", "ended", "passed"} <= set(json.loads(rows[0]))
-    metrics = run(canaries, folder, "canaries.jsonl")
+    assert metrics["scores"]["science_choice"]["chance"] == 0.25
+    assert metrics["numbers"]["science_choice_majority"] == 1
+
+
+def test_word_problem_script(folder):
+    metrics = run(gsm8k, folder, "--max-new", "4")
+    names = "gsm8k_tiny", "gsm8k_tiny_unseen", "gsm8k_tiny_no_tool"
+    assert set(metrics["scores"]) == {*names, *(f"{name}_lenient" for name in names)}
+    assert [metrics["scores"][name]["n"] for name in names] == [3, 2, 3]
+    assert metrics["checkpoint"] and metrics["data_sha"]
+    rows = [json.loads(line) for line in open(folder / "gsm8k" / "answers.jsonl")]
+    assert len(rows) == 8 and {"task", "question", "reply", "ended", "passed"} <= set(rows[0])
+    real = run(gsm8k, folder, "--max-new", "4", "--limit", "2", data="real")["scores"]
+    assert real["gsm8k_first200"]["n"] == real["gsm8k_first200_no_tool"]["n"] == 2 and "gsm8k_tiny" not in real
+    alone = run(gsm8k, folder, "--max-new", "4", "--name", "mine", data="arithmetic_test.jsonl")["scores"]
+    assert set(alone) == {"mine", "mine_lenient"}
+
+
+def test_canary_script(folder):
+    metrics = run(canaries, folder)
     assert metrics["scores"]["canaries_all"]["n"] == 3 and (folder / "canaries" / "answers.jsonl").exists()
 
 
-def test_a_corpus_without_canaries_says_so(folder, capsys):
-    assert run(canaries, folder, "none.jsonl")["canaries"] is None
-    assert "has no canaries" in capsys.readouterr().out
+@pytest.mark.parametrize("script", [canaries, choice], ids=lambda script: script.__name__)
+def test_what_a_corpus_lacks_is_not_measured(folder, capsys, script):
+    assert run(script, folder, data="empty")["scores"] == {}
+    assert "nothing is measured" in capsys.readouterr().out
+
+
+def test_exercises_turn_down_wrong_solutions(tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from eval.check import strict as number\nfrom eval.perplexity import windows\n"
+                    "def paired(before, after):\n    return 0.0, 0.0\n")
+    with pytest.raises(SystemExit):
+        exercise.main([str(mine)])
+    said = capsys.readouterr().out
+    assert "number: right" in said and "windows: right" in said and "yours: (0.0, 0.0)" in said
+    mine.write_text("def windows(ids, context, stride):\n    return [(ids, 1)]\n")
+    with pytest.raises(SystemExit):
+        exercise.main([str(mine)])
+    mine.write_text("from eval.exercise import paired\n")
+    exercise.main([str(mine)])
 
 
 def test_bad_input_ends_in_one_line(folder, tmp_path):
@@ -343,19 +277,23 @@ def test_bad_input_ends_in_one_line(folder, tmp_path):
     bad.write_text('{"text": "a"}\n{"text": \n')
     empty.write_text("")
     short.write_text('{"text": "a"}\n{"txt": "b"}\n')
+    keyless = tmp_path / "keyless.jsonl"
+    keyless.write_text(json.dumps({"question": QUESTION, "answerKey": "E"}) + "\n")
     unmarked = tmp_path / "unmarked.jsonl"
     unmarked.write_text('{"question": "?", "answer": "5"}\n')
     ngram = tmp_path / "metrics.json"
     ngram.write_text('{"numbers": {"test_bits_per_byte": 2.0, "test_bytes": 1}}')
-    fiction = folder / "fiction.jsonl"
+    fiction = folder / "fiction_test.jsonl"
     for argv, message in [(("--data", bad), r"bad.jsonl, line 2 is no JSON"), (("--data", empty), "is empty"),
-                          (("--data", short), "line 2 has no 'text'"), (("--data", tmp_path / "none.jsonl"), "no .*none"),
+                          (("--data", short), "line 2 has no 'text'"), (("--data", tmp_path / "no.jsonl"), "no .*no"),
                           (("--data", fiction, "--ngram", ngram), "is about 1 bytes"),
                           (("--data", fiction, "--stride", "99"), "context, 40")]:
         with pytest.raises(SystemExit, match=message):
             perplexity.main(["--checkpoint", str(folder / "run"), "--out", str(tmp_path), *map(str, argv)])
     with pytest.raises(SystemExit, match="record 1: the answer has no line"):
         gsm8k.main(["--checkpoint", str(folder / "run"), "--data", str(unmarked), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="record 1: no choice has the label 'E'"):
+        choice.main(["--checkpoint", str(folder / "run"), "--data", str(keyless), "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="no checkpoint at"):
         perplexity.main(["--checkpoint", str(tmp_path / "none"), "--data", str(fiction), "--out", str(tmp_path)])
 

@@ -13,23 +13,23 @@ import pytest
 from eval import page, plots, progress, report, tables
 
 SPY = "<script>alert('x')</script>"
-ENVIRONMENT = {"python": "3.12.1", "torch": "2.13.0", "threads": 2, "processor": "Two <b>cores</b>", "device": "cpu"}
+ENVIRONMENT = {"python": "3.12.1", "threads": 2, "processor": "Two <b>cores</b>", "device": "cpu", "commit": None}
 
 
 def score(value, n, chance=None, stderr=0.01):
     return {"value": value, "n": n, "stderr": stderr, "chance": chance}
 
 
-def put(folder, name, script, finished, *, numbers=None, scores=None, canaries=None, answers=(), log=None, seconds=60.0):
+def put(folder, name, script, finished, seconds=60.0, numbers=None, scores=None, canaries=None, answers=(), log=""):
     """One stage's folder: done.json, metrics.json and, if given, answers.jsonl and log.csv."""
     stage = folder / name
     stage.mkdir(parents=True)
     (stage / "done.json").write_text(json.dumps(
         {"name": name, "seconds": seconds, "peak_memory_bytes": 10**9 + finished, "finished": finished, "key": "k"}))
     (stage / "metrics.json").write_text(json.dumps(
-        {"schema": 1, "script": script, "argv": ["--out", f"out dir/{name}"], "seed": 0, "checkpoint": "c", "data_sha": "d",
-         "seconds": seconds, "peak_memory_bytes": 1, "numbers": numbers or {}, "scores": scores or {},
-         "canaries": canaries, "environment": ENVIRONMENT}))
+        {"schema": 1, "script": script, "argv": ["--out", f"out dir/{name}"], "seed": 0, "checkpoint": "c",
+         "data_sha": "d", "seconds": seconds, "peak_memory_bytes": 1, "numbers": numbers or {},
+         "scores": scores or {}, "canaries": canaries, "environment": ENVIRONMENT}))
     if answers:
         (stage / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     if log:
@@ -39,19 +39,20 @@ def put(folder, name, script, finished, *, numbers=None, scores=None, canaries=N
 def curve(first, last, steps=20):
     head = "step,seconds,tokens,loss_nats,perplexity,tokens_per_second,peak_memory_bytes,valid_loss_nats\n"
     return head + "".join(
-        f"{i},{i * 15},{i * 4096},{last + (first - last) / (1 + i)},1,{9000 + i},{8e8 + i},{last if i % 5 == 0 else ''}\n"
-        for i in range(steps))
+        f"{i},{i * 15},{i * 4096},{last + (first - last) / (1 + i)},1,{9000 + i},{8e8 + i},"
+        f"{last if i % 5 == 0 else ''}\n" for i in range(steps))
 
 
 def answer(passed, i):
-    parts = [{"type": "text", "text": f"{SPY} has "}, {"type": "call", "text": "2+3"}, {"type": "result", "text": "5"},
-             {"type": "text", "text": f"5 & more.\n#### {i}"}]
+    parts = [{"type": "text", "text": f"{SPY} has "}, {"type": "call", "text": "2+3"},
+             {"type": "result", "text": "5"}, {"type": "text", "text": f"5 & more.\n#### {i}"}]
     return {"task": "gsm8k_tiny", "question": f"How <many> are {i}?", "answer": "5", "reply": parts, "ended": True,
             "passed": passed}
 
 
 def suite(arithmetic, story):
-    return {"arithmetic": score(arithmetic, 200), "story": score(story, 200), "all": score((arithmetic + story) / 2, 400)}
+    both = (arithmetic + story) / 2
+    return {"arithmetic": score(arithmetic, 200), "story": score(story, 200), "all": score(both, 400)}
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def run(tmp_path):
     put(run, "sft", "align/sft.py", 2, canaries=ledger, log=curve(2, 0.5))
     put(run, "pretrain", "train/train.py", 1, numbers={"valid_loss_nats": 1.5}, log=curve(7, 1.2), seconds=300.0)
     put(run, "eval_arithmetic", "eval/gsm8k.py", 3, answers=[answer(i % 3 > 0, i) for i in range(9)], scores={
-        "gsm8k_tiny": score(0.98, 1000, 0.0), "gsm8k_tiny_no_tool": score(0.2, 1000, 0.0), "gsm8k_tiny_unseen": score(0.8, 500, 0.0)})
+        "gsm8k_tiny": score(0.98, 1000, 0.0), "gsm8k_tiny_no_tool": score(0.2, 1000, 0.0),
+        "gsm8k_tiny_unseen": score(0.8, 500, 0.0), "gsm8k_tiny_lenient": score(0.99, 1000, 0.0)})
     put(run, "eval_science", "eval/choice.py", 4, scores={"science_choice": score(0.96, 550, 0.25), "other": None})
     put(run, "eval_fiction", "eval/perplexity.py", 5, numbers={
         "fiction_bits_per_byte": 0.7, "fiction_bits_per_byte_stderr": 0.002, "fiction_floor_bits_per_byte": 0.65,
@@ -87,11 +89,13 @@ def test_keys_for_machines(run):
 def test_words_for_people(run):
     report.main(["--run", str(run)])
     text = (run / "report.md").read_text()
-    assert text.startswith("# A model that solves 98.0% of TinyWorld's word problems, picks 96.0% of science answers right "
-                           "and writes fiction 7.7% above the entropy of its world, after 9 min 00 s\n")
+    assert text.startswith(
+        "# A model that solves 98.0% of TinyWorld arithmetic (GSM8K's form, synthetic), picks 96.0% of science answers "
+        "right and writes fiction 7.7% above the entropy of its world, after 9 min 00 s\n")
     assert "| TinyWorld arithmetic (GSM8K's form, synthetic) | 98.0% | ± 1.0% | 1,000 | 0.0% | 97% reached |" in text
     assert "| TinyWorld arithmetic, skeletons never in train | 80.0% | ± 1.0% | 500 | 0.0% | 85% missed |" in text
-    assert "| sft | 95.0% (+85.0 ± 1.0) | 80.0% (-10.0 ± 2.0) |" in text and "| pretrain | 5 min 00 s | 1.00 GB |" in text
+    assert "| canaries | at first | after sft |" in text and "| story | 90.0% | 80.0% (-10.0 ± 2.0) |" in text
+    assert "| pretrain | 5 min 00 s | 1.00 GB |" in text
     assert "gsm8k_tiny" not in text      # the key is for machines alone
 
 
@@ -104,7 +108,8 @@ class Strict(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.seen[tag] = self.seen.get(tag, 0) + 1
-        assert not any(name.startswith("on") or (name in ("src", "href") and not value.startswith("#")) for name, value in attrs)
+        for name, value in attrs:
+            assert not name.startswith("on") and (name not in ("src", "href") or value.startswith("#"))
         if tag not in ("meta", "br", "hr"):
             self.open.append(tag)
 
@@ -127,7 +132,7 @@ def test_page_escapes_what_it_shows(run):
     html = (run / "report.html").read_text()
     seen = parse(html)
     assert SPY not in html and "&lt;script&gt;alert" in html and "Two &lt;b&gt;cores" in html
-    assert seen["details"] == 1 and html.count('class="sample"') == 4 and html.count(">wrong<") == 2
+    assert seen["details"] == 2 and html.count('class="sample"') == 4 and html.count(">wrong<") == 2
     assert 'calc 2+3</code> <code class="call">result: 5</code>' in html
     assert 'class="bad">80.0% (-10.0 ± 2.0)' in html and 'class="good">97% reached' in html
     assert not re.search(r"https?://(?!www\.w3\.org/)", html)     # loads nothing
@@ -135,9 +140,11 @@ def test_page_escapes_what_it_shows(run):
 
 def test_plots_take_the_page_s_colours(run):
     pytest.importorskip("matplotlib", reason="the plots need matplotlib")
-    drawn = plots.draw(report.gather(run), {p.parent.name: report.read_log(p) for p in run.glob("*/log.csv")})
+    logs = {path.parent.name: report.read_log(path) for path in run.glob("*/log.csv")}
+    drawn = plots.draw(report.gather(run), logs)
     assert [finding for finding, _ in drawn] == [
-        "4 of 4 scores lie more than two standard errors above chance", "Loss falls from 7.00 to 0.57 nats a token",
+        "4 of 4 scores lie more than two standard errors above chance",
+        "Loss falls in pretrain from 7.00 to 1.49, in sft from 2.00 to 0.57 nats a token (dots: validation)",
         "Training reads 9,010 tokens a second in the median", "Training peaks at 0.80 GB"]
     for _, svg in drawn:
         assert svg.startswith('<svg viewBox="0 0 ') and "var(--series0)" in svg and "#0a0a0" not in svg
@@ -169,6 +176,9 @@ def test_words_for_numbers():
     assert [tables.duration(x) for x in (0.4, 99, 100, 540)] == ["0 s", "99 s", "1 min 40 s", "9 min 00 s"]
     assert tables.duration(239.7) == "4 min 00 s" and tables.size(None) == "–"
     assert page.content("a < b") == "a &lt; b"
+    assert tables.label("science_choice_letter") == "Four-choice science: by letter"
+    assert tables.label("gsm8k_tiny_unseen_lenient").startswith("TinyWorld arithmetic, skeletons never in train: ")
+    assert tables.label("canaries_all") == "canaries all"
 
 
 def test_progress_ticks_what_is_measured(run, capsys):
