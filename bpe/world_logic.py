@@ -41,13 +41,13 @@ def order(rng):
              for x, y in ((a, b), (b, c))]
     rng.shuffle(facts)
     ask = rng.randrange(4)
-    question, answer = [
-        (f"Who is the {most}?", f"{a} is the {most}."),
-        (f"Who is the {least}?", f"{c} is the {least}."),
-        (f"Is {a} {up} than {c}?", f"Yes, {a} is {up} than {c}."),
-        (f"Is {c} {up} than {a}?", f"No, {a} is {up} than {c}."),
+    question, answer, wrong = [
+        (f"Who is the {most}?", f"{a} is the {most}.", f"{b} is the {most}."),
+        (f"Who is the {least}?", f"{c} is the {least}.", f"{b} is the {least}."),
+        (f"Is {a} {up} than {c}?", f"Yes, {a} is {up} than {c}.", f"No, {c} is {up} than {a}."),
+        (f"Is {c} {up} than {a}?", f"No, {a} is {up} than {c}.", f"Yes, {c} is {up} than {a}."),
     ][ask]
-    return f"{' '.join(facts)} {question}", answer, ("order", up, a, b, c, ask)
+    return f"{' '.join(facts)} {question}", answer, wrong, ("order", up, a, b, c, ask)
 
 
 def connective(rng):
@@ -58,50 +58,53 @@ def connective(rng):
     word = rng.choice(["and", "or", "not"])
     if word == "not":
         true, ask = p != asked_p, f"Is it true that the {x} is not {xs[asked_p]}?"
+        because = f"The {x} is {xs[p]}."
     else:
         both = [p == asked_p, q == asked_q]
         true = all(both) if word == "and" else any(both)
         ask = f"Is it true that the {x} is {xs[asked_p]} {word} the {y} is {ys[asked_q]}?"
-    answer = f"{'Yes' if true else 'No'}. The {x} is {xs[p]}" \
-             + ("." if word == "not" else f", and the {y} is {ys[q]}.")
-    return f"{told} {ask}", answer, ("connective", word, x, y, p, q, asked_p, asked_q)
+        because = f"The {x} is {xs[p]}, and the {y} is {ys[q]}."
+    yes, no = f"Yes. {because}", f"No. {because}"
+    key = "connective", word, x, y, p, q, asked_p, asked_q
+    return f"{told} {ask}", *((yes, no) if true else (no, yes)), key
 
 
 def implication(rng):
     """If p then q, told p, not p, q or not q: only the first and the last conclude."""
     (x, *xs), (y, *ys) = rng.sample(STATES, 2)
     p, q, case = rng.randrange(2), rng.randrange(2), rng.randrange(4)
-    told, ask, answer = [
-        (f"The {x} is {xs[p]}.", f"Is the {y} {ys[q]}?", f"Yes, the {y} is {ys[q]}."),
-        (f"The {x} is {xs[1 - p]}.", f"Is the {y} {ys[q]}?", UNKNOWN),
-        (f"The {y} is {ys[q]}.", f"Is the {x} {xs[p]}?", UNKNOWN),
-        (f"The {y} is {ys[1 - q]}.", f"Is the {x} {xs[p]}?", f"No, the {x} is {xs[1 - p]}."),
-    ][case]
-    question = f"If the {x} is {xs[p]}, then the {y} is {ys[q]}. {told} {ask}"
-    return question, answer, ("implication", x, y, p, q, case)
+    x_is, x_not = (f"the {x} is {xs[state]}" for state in (p, 1 - p))
+    y_is, y_not = (f"the {y} is {ys[state]}" for state in (q, 1 - q))
+    told, answer, wrong = [
+        (x_is, f"Yes, {y_is}.", UNKNOWN), (x_not, UNKNOWN, f"No, {y_not}."),
+        (y_is, UNKNOWN, f"Yes, {x_is}."), (y_not, f"No, {x_not}.", UNKNOWN)][case]
+    ask = f"Is the {y} {ys[q]}?" if case < 2 else f"Is the {x} {xs[p]}?"
+    question = f"If {x_is}, then {y_is}. T{told[1:]}. {ask}"
+    return question, answer, wrong, ("implication", x, y, p, q, case)
 
 
 def syllogism(rng):
     """All A are B, and all or no B have a trait: does it reach A, or come back?"""
     (a, b), trait, case = rng.sample(GROUPS, 2), rng.choice(TRAITS), rng.randrange(3)
-    question, answer = [
-        (f"All {a} are {b}. All {b} {trait}. Do all {a} {trait}?", f"Yes, all {a} {trait}."),
-        (f"All {a} are {b}. No {b} {trait}. Do any {a} {trait}?", f"No, no {a} {trait}."),
-        (f"All {a} are {b}. All {a} {trait}. Do all {b} {trait}?", UNKNOWN),
+    yes, no, back = f"Yes, all {a} {trait}.", f"No, no {a} {trait}.", f"Yes, all {b} {trait}."
+    question, answer, wrong = [
+        (f"All {a} are {b}. All {b} {trait}. Do all {a} {trait}?", yes, no),
+        (f"All {a} are {b}. No {b} {trait}. Do any {a} {trait}?", no, yes),
+        (f"All {a} are {b}. All {a} {trait}. Do all {b} {trait}?", UNKNOWN, back),
     ][case]
-    return question, answer, ("syllogism", a, b, trait, case)
+    return question, answer, wrong, ("syllogism", a, b, trait, case)
 
 
 def problem(rng):
-    """(question, answer, key) drawn with `rng` (random.Random)."""
+    """(question, answer, a wrong answer, key) drawn with `rng` (random.Random)."""
     return rng.choices([order, connective, implication, syllogism], [4, 3, 2, 2])[0](rng)
 
 
 def main():
     rng = random.Random(0)
     for _ in range(10):
-        question, answer, _ = problem(rng)
-        print(f"{question}\n    {answer}")
+        question, answer, wrong, _ = problem(rng)
+        print(f"{question}\n    {answer}    not: {wrong}")
 
 
 if __name__ == "__main__":

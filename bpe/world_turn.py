@@ -16,13 +16,13 @@ class Turn:
     reply: str | list           # content of the assistant's message: text, or parts with calls
     check: dict                 # {"type": exact number contains choice story code, "answer": ...}
     wrong: str | list           # a reply that fails the check
-    key: tuple                  # the content, which is in one split alone; see splits.py
-    short: str | None = None    # the answer without a sentence around it, where there is one
+    key: tuple                  # the content; it belongs to one split, see splits.py
+    short: str | None = None    # the reply without a sentence around it, where there is one
 
 
-def exact(kind, ask, reply, wrong, key):
+def exact(kind, ask, reply, wrong, key, short=None):
     """A turn whose reply is right to the letter or wrong."""
-    return Turn(kind, ask, reply, {"type": "exact", "answer": reply}, wrong, key)
+    return Turn(kind, ask, reply, {"type": "exact", "answer": reply}, wrong, key, short)
 
 
 def contains(kind, ask, reply, words, wrong, key, short=None):
