@@ -124,9 +124,9 @@ SETS = {
     "tinyshakespeare": Set("40,000 lines of Shakespeare", "1.1 MB", "public domain", {
         "input.txt": File(f"{RAW}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt", 1115394,
                           "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")}),
-    "tinystories": Set("stories by GPT-4, the first 64 MB", "87 MB", "CDLA-Sharing-1.0", {
+    "tinystories": Set("stories by GPT-4, the first 16 MB", "39 MB", "CDLA-Sharing-1.0", {
         "TinyStoriesV2-GPT4-train.txt": File(f"{STORIES}/TinyStoriesV2-GPT4-train.txt",
-                                             head=64_000_000, take=whole_stories),
+                                             head=16_000_000, take=whole_stories),
         "TinyStoriesV2-GPT4-valid.txt": File(f"{STORIES}/TinyStoriesV2-GPT4-valid.txt")}),
     "tinystories-full": Set("stories by GPT-4, all of them", "2.2 GB", "CDLA-Sharing-1.0", {
         f"TinyStoriesV2-GPT4-{split}.txt": File(f"{STORIES}/TinyStoriesV2-GPT4-{split}.txt")
@@ -363,7 +363,7 @@ def parse(argv):
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print every set: size, licence, whether it is here")
     what.add_argument("--fetch", metavar="NAME", nargs="+", help="bring these sets here")
-    p.add_argument("--mirror", metavar="WHERE", help="folder or address to look in before the public one [$DATA_MIRROR]")
+    p.add_argument("--mirror", metavar="WHERE", help="folder or address to look in first [$DATA_MIRROR]")
     return p.parse_args(argv)
 
 

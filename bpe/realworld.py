@@ -78,7 +78,8 @@ def mix(fiction, conversations, share, rng):
     """All the stories and the first conversations up to their share of the bytes, shuffled."""
     budget = share / (1 - share) * sum(len(record["text"].encode()) for record in fiction)
     sizes = np.cumsum([sum(len(template.text_of(m["content"]).encode()) for m in c["messages"]) for c in conversations])
-    records = fiction + [{"messages": c["messages"]} for c in conversations[: np.searchsorted(sizes, budget, side="right")]]
+    kept = conversations[: np.searchsorted(sizes, budget, side="right")]
+    records = fiction + [{"messages": c["messages"]} for c in kept]
     return [records[i] for i in rng.permutation(len(records))]
 
 

@@ -47,40 +47,42 @@ class KneserNey:
         self.order, self.vocab = order, vocab
 
     def fit(self, ids):
-        """
-        Count every n-gram; ids: (N,) ints.
-
-        An n-gram is named by its index among the sorted keys of its length, and its key is
-        (index of its first n - 1 tokens) * V + last token: exact for any vocabulary and order.
-        """
-        ids = np.asarray(ids, dtype=np.int64)
-        if len(ids) < self.order or ids.min() < 0 or ids.max() >= self.vocab:
-            raise ValueError(f"{len(ids)} ids do not make one {self.order}-gram over {self.vocab} ids")
-        self.keys, self.counts = [], []
-        gram = np.zeros(len(ids) + 1, dtype=np.int64)        # the empty context, before each token and at the end
-        for n in range(1, self.order + 1):
-            keys = gram[:-1] * self.vocab + ids[n - 1:]      # (N - n + 1,)
-            suffix = gram[1:]                                # (N - n + 1,) the same n-gram without its first token
-            keys, first, gram, counts = np.unique(
-                keys, return_index=True, return_inverse=True, return_counts=True)  # gram: (N - n + 1,), others (U_n,)
-            if n > 1:                                        # a shorter n-gram counts its different left neighbours
-                self.counts[-1] = np.bincount(suffix[first], minlength=len(self.keys[-1]))
-            self.keys.append(keys)
-            self.counts.append(counts)
-
-        self.totals, self.kinds, self.discounts = [], [], []
-        contexts = 1                                         # U_0
-        for keys, counts in zip(self.keys, self.counts):
-            after, kind = keys // self.vocab, np.minimum(counts, 3)
-            self.totals.append(np.bincount(after, counts, contexts))                        # (U_{n-1},) c(h)
-            self.kinds.append(np.stack(
-                [np.bincount(after, kind == k, contexts) for k in range(4)], axis=1))       # (U_{n-1}, 4) N_k(h)
-            self.discounts.append(discounts(counts))
-            contexts = len(keys)
+        """Count every n-gram up to the model's order; ids: (N,) ints. Returns the model."""
+        self.ids = np.asarray(ids, dtype=np.int64)
+        if len(self.ids) < self.order or self.ids.min() < 0 or self.ids.max() >= self.vocab:
+            raise ValueError(f"{len(self.ids)} ids do not make one {self.order}-gram over {self.vocab} ids")
+        self.gram = np.zeros(len(self.ids) + 1, dtype=np.int64)  # the empty context, before each token and at the end
+        self.keys, self.counts, self.totals, self.kinds, self.discounts = [], [], [], [], []
+        for _ in range(self.order):
+            self.extend()
         return self
 
+    def extend(self):
+        """
+        Count the n-grams that are one longer. An n-gram is named by its index among the sorted keys of its
+        length, and its key is (index of its first n - 1 tokens) * V + last token: exact for any vocabulary.
+        """
+        self.order = n = len(self.keys) + 1
+        keys = self.gram[:-1] * self.vocab + self.ids[n - 1:]    # (N - n + 1,)
+        suffix = self.gram[1:]                                   # (N - n + 1,) the same n-gram but its first token
+        keys, first, self.gram, counts = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True)   # (U_n,), gram: (N - n + 1,)
+        if n > 1:                                                # what is no longer longest counts its left neighbours
+            self.summarize(n - 2, np.bincount(suffix[first], minlength=len(self.keys[-1])))
+        self.keys.append(keys)
+        self.summarize(n - 1, counts)
+
+    def summarize(self, i, counts):
+        """Keep the counts of the n-grams of length i + 1, and what they say of each context; counts: (U_n,)"""
+        contexts, after = len(self.keys[i - 1]) if i else 1, self.keys[i] // self.vocab
+        kinds = [np.bincount(after, many, contexts) for many in (counts == 1, counts == 2, counts > 2)]
+        for kept, new in [(self.counts, counts), (self.totals, np.bincount(after, counts, contexts)),
+                          (self.kinds, np.stack(kinds, axis=1))]:
+            kept[i:] = [new.astype(np.int32)]                    # c(hw): (U_n,), c(h): (U_{n-1},), N_k(h): (U_{n-1}, 3)
+        self.discounts[i:] = [discounts(counts)]
+
     def evidence(self, ids):
-        """Yield, for each order, what the counts say of each token: c(hw), c(h) and N_k(h), (N,), (N,), (N, 4)."""
+        """Yield, for each order, what the counts say of each token: c(hw), c(h) and N_k(h), (N,), (N,), (N, 3)."""
         ids = np.asarray(ids, dtype=np.int64)
         gram = np.zeros(len(ids) + 1, dtype=np.int64)        # index of the context before each token; -1: never seen
         for keys, counts, totals, kinds in zip(self.keys, self.counts, self.totals, self.kinds):
@@ -98,7 +100,7 @@ class KneserNey:
         p = 1 / self.vocab if p is None else p
         for (count, total, kinds), d in zip(evidence, self.discounts[first:]):
             kept = count - d[np.minimum(count, 3)]
-            p = np.where(total > 0, (kept + kinds @ d * p) / np.maximum(total, 1), p)
+            p = np.where(total > 0, (kept + kinds @ d[1:] * p) / np.maximum(total, 1), p)
         return p
 
     def logprob(self, ids):
@@ -149,12 +151,15 @@ def read(path):
     """The documents of a file as one (N,) array of ids, each document beginning with BOUNDARY."""
     if not path.is_file():
         sys.exit(f"no {path}; python bpe/datasets.py --list shows what there is")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        records = [json.loads(line) for line in text.strip().split("\n")]
-        docs = [record["text"] for record in records if "text" in record]
-    else:
-        docs = [doc.strip() for doc in text.split("<|endoftext|>")]
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            records = [json.loads(line) for line in text.split("\n") if line]
+            docs = [record["text"] for record in records if "text" in record]
+        else:
+            docs = [doc.strip() for doc in text.split("<|endoftext|>")]
+    except ValueError as e:
+        sys.exit(f"{path} is not {path.suffix[1:]} in UTF-8 ({e}); correct it")
     docs = [np.frombuffer(doc.encode(), dtype=np.uint8) for doc in docs if doc]
     if not docs:
         sys.exit(f"{path} holds no documents; give a .txt, or a .jsonl whose records have a text")
@@ -163,20 +168,19 @@ def read(path):
 
 def choose(train, valid, longest):
     """The order and discounts that do best on valid: returns (order, discounts, {order: bits per byte})."""
-    held_out, models = {}, {}
-    for order in range(1, longest + 1):
-        began = time.time()
-        model = KneserNey(order, BOUNDARY + 1).fit(train)
-        if order > 2:                                        # orders up to the one before last count as they did
-            model.discounts[: order - 2] = models[order - 1].discounts[: order - 2]
-        held_out[order] = model.tune(valid, valid != BOUNDARY, steps=(0.1,)) / np.log(2)
-        models = {order - 1: models.get(order - 1), order: model}
+    model, scored, held_out = KneserNey(1, BOUNDARY + 1).fit(train), valid != BOUNDARY, {}
+    while True:
+        began, order = time.time(), model.order
+        held_out[order] = model.tune(valid, scored, steps=(0.1,)) / np.log(2)
         print(f"order {order:2d} | held-out {held_out[order]:.4f} bits per byte | {time.time() - began:.1f} s")
-        if order > 1 and held_out[order] > 0.998 * held_out[order - 1]:
+        if order == longest or order > 1 and held_out[order] > 0.998 * held_out[order - 1]:
             break                                            # longer contexts only repeat the text
-    best = min(models, key=held_out.get)
-    models[best].tune(valid, valid != BOUNDARY)
-    return best, models[best].discounts, held_out
+        model.extend()
+    best = min(held_out, key=held_out.get)
+    if best < model.order:
+        model = KneserNey(best, BOUNDARY + 1).fit(train)
+    model.tune(valid, scored)
+    return best, model.discounts, held_out
 
 
 def main(argv=None):
@@ -195,15 +199,16 @@ def main(argv=None):
     print(f"test {bits.mean():.4f} bits per byte, order {order}, {len(bits):,} bytes")
 
     args.out.mkdir(parents=True, exist_ok=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     metrics = {
         "schema": 1, "script": "makemore/ngram.py", "argv": argv or sys.argv[1:], "seed": None, "checkpoint": None,
         "data_sha": hashlib.sha256(args.train.read_bytes()).hexdigest(), "seconds": round(time.time() - began, 2),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,  # macOS counts bytes, Linux kilobytes
         "numbers": {"order": order, "test_bits_per_byte": bits.mean(), "test_bytes": len(bits),
                     "held_out_bits_per_byte": held_out, "discounts": [d[1:].tolist() for d in model.discounts]},
         "scores": {}, "environment": {"python": platform.python_version(), "numpy": np.__version__}}
     (args.out / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    print(f"wrote {args.out}/metrics.json; next: python eval/perplexity.py --help, the model's figure on the same bytes")
+    print(f"wrote {args.out}/metrics.json; next: python eval/perplexity.py --ngram {args.out}/metrics.json")
 
 
 if __name__ == "__main__":

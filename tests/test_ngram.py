@@ -129,7 +129,8 @@ def test_script(tmp_path):
     assert 0 < numbers["test_bits_per_byte"] < 0.5
 
 
-@pytest.mark.parametrize("name, body", [("no.txt", None), ("empty.txt", ""), ("chats.jsonl", '{"messages": []}')])
+@pytest.mark.parametrize("name, body", [
+    ("no.txt", None), ("empty.txt", ""), ("chats.jsonl", '{"messages": []}'), ("bad.jsonl", '{"text": "a"}\n{')])
 def test_a_file_of_no_use(tmp_path, name, body):
     if body is not None:
         (tmp_path / name).write_text(body)
