@@ -3,7 +3,8 @@ Does an answer pass its check? Six kinds of check, and how a number is read out 
 
     exact     the answer is this text                      {"type": "exact", "answer": "Paris"}
     number    the number after ####, or the last one       {"type": "number", "answer": "24"}
-    contains  every string occurs, in any case             {"type": "contains", "answer": ["iron"]}
+    contains  every string occurs, as whole words and in   {"type": "contains", "answer": ["iron"]}
+              any case ("Cu" does not occur in "Mercury")
     choice    the letter at the front or after "is"        {"type": "choice", "answer": "B"}
     story     words that must occur, and how many          {"type": "story", "answer": ["Tom", "kite"],
               sentences                                     "sentences": [5, 12]}
@@ -76,7 +77,7 @@ def passes(check, content):
         got = strict(text)
         return (lenient(text) if got is None else got) == lenient(str(answer))
     if kind == "contains":
-        return all(part.lower() in text.lower() for part in answer)
+        return all(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text, re.IGNORECASE) for part in answer)
     if kind == "choice":
         return letter(text) == answer
     if kind == "story":

@@ -3,12 +3,14 @@ How a number is read out of an answer, every kind of check, and the sandbox agai
 which is also shown to get through where the fence is taken away.
 """
 
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
+from bpe import world_chat, world_episodes
 from eval import check, sandbox
 
 
@@ -35,6 +37,8 @@ CODE = {"type": "code", "name": "double", "answer": [[[1], 2], [["ab"], "abab"]]
     ({"type": "number", "answer": 5}, "It is 5.0", True), ({"type": "number", "answer": "5"}, "none", False),
     ({"type": "contains", "answer": ["Iron", "gold"]}, "gold and iron", True),
     ({"type": "contains", "answer": ["iron", "gold"]}, "gold", False),
+    ({"type": "contains", "answer": ["Cu"]}, "Mercury.", False),
+    ({"type": "contains", "answer": ["$5"]}, "It is $5.", True),
     ({"type": "choice", "answer": "B"}, "B", True), ({"type": "choice", "answer": "B"}, "(B) iron", True),
     ({"type": "choice", "answer": "B"}, "The answer is B.", True), ({"type": "choice", "answer": "B"}, "A. B", False),
     ({"type": "choice", "answer": "A"}, "A bird", False),
@@ -52,6 +56,18 @@ def test_checks(kind, content, good):
 def test_an_unknown_check_is_an_error():
     with pytest.raises(ValueError, match="no check of type 'vibes'"):
         check.passes({"type": "vibes", "answer": ""}, "")
+
+
+def test_the_corpus_agrees_with_the_checks():
+    """Right replies pass, wrong ones fail (a wrong function may agree with the right one on its few examples)."""
+    rng = random.Random(1)
+    kinds = [getattr(world_episodes, name) for name in world_chat.WEIGHTS]
+    turns = [turn for kind in kinds for _ in range(12) for turn in kind(rng, "test")]
+    checks = [turn.check for turn in turns]
+    assert {c["type"] for c in checks} >= {"exact", "number", "contains", "choice", "story", "code"}
+    assert all(check.passes_all(checks, [turn.reply for turn in turns]))
+    wrong = [turn for turn in turns if turn.check["type"] != "code"]
+    assert not any(check.passes_all([turn.check for turn in wrong], [turn.wrong for turn in wrong]))
 
 
 DEF = "import sys\ndef f(x):\n    "
