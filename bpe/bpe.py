@@ -5,10 +5,10 @@ The tokenizer: text to ids and back, exact for GPT-2's and GPT-4's published ran
     tokenizer = Tokenizer.train(texts, vocab_size=2048, pattern=QWEN)
     tokenizer.decode(tokenizer.encode("Hello, world")) == "Hello, world"
 
-A text is cut into pre-tokens by a pattern (pattern.py); the bytes of each are joined pair by pair, the
-earliest learned pair first (merges.py). Ids 0-255 are the bytes, 256 + i is what merge i makes, then come
-the specials, which plain text never gives. What it adds to basic.py: the pattern, the specials, speed,
-files. Radford et al. 2019, section 2.2: https://openai.com/research/better-language-models
+A text is cut into pre-tokens by a pattern (pattern.py); the bytes of each are joined pair by pair,
+the earliest learned pair first (merges.py). Ids 0-255 are the bytes, 256 + i is what merge i makes,
+then come the specials, which plain text never gives. What it adds to basic.py: the pattern, the
+specials, speed, files. Radford et al. 2019, section 2.2: https://openai.com/research/better-language-models
 """
 
 import base64, functools, hashlib, json, os
@@ -19,10 +19,11 @@ from pathlib import Path
 import regex
 
 from bpe.merges import apply, learn
-from bpe.pattern import GPT2, GPT4, QWEN, splitter  # noqa: F401 (for whoever imports them from here)
+from bpe.pattern import GPT2, GPT4, QWEN, splitter  # noqa: F401 (others import them from here)
 from bpe.template import JINJA, SPECIALS
 
-CACHED = 1 << 20  # pre-tokens of up to 64 characters that are remembered beside the vocabulary; under 300 MB
+CACHED = 1 << 20  # pre-tokens of up to SHORT characters that are remembered: under 300 MB
+SHORT = 64
 
 
 class Pieces(dict):
@@ -36,7 +37,7 @@ class Pieces(dict):
 
     def __missing__(self, piece):
         ids = apply([self.byte[b] for b in piece.encode()], self.rank)
-        if len(piece) <= 64 and len(self) < self.limit:
+        if len(piece) <= SHORT and len(self) < self.limit:
             self[piece] = ids
         return ids
 
@@ -48,15 +49,17 @@ def is_text(token):
 
 class Tokenizer:
     """
-    n_vocab: the highest id + 1; vocab: dict id -> bytes (a special's are its name's); merges: list of pairs
-    of ids; specials: dict name -> id; pattern: str; hash: sha256 of what save() writes, in hexadecimal.
+    n_vocab: the highest id + 1;  vocab: dict id -> bytes, a special's are its name's;
+    merges: list of pairs of ids;  specials: dict name -> id;  pattern: str;
+    hash: sha256 of what save() writes, in hexadecimal
     """
 
     def __init__(self, merges, pattern=GPT4, specials=SPECIALS, first=range(256)):
-        """specials: names, numbered after the merges, or dict name -> id; first: the bytes of ids 0 to 255."""
+        """specials: names, numbered after the merges, or dict name -> id; first: the bytes of ids 0-255"""
         self.merges, self.pattern, self.first = [tuple(parts) for parts in merges], pattern, list(first)
         n = 256 + len(self.merges)
-        self.specials = dict(specials) if isinstance(specials, dict) else {s: n + i for i, s in enumerate(specials)}
+        numbered = {name: n + i for i, name in enumerate(specials)}
+        self.specials = dict(specials) if isinstance(specials, dict) else numbered
         own = set(self.specials.values())
         if sorted(self.first) != list(range(256)) or len(own) < len(self.specials):
             raise ValueError("an id or a byte stands twice")
@@ -65,6 +68,7 @@ class Tokenizer:
         self.vocab = {i: bytes([byte]) for i, byte in enumerate(self.first)}
         for i, parts in enumerate(self.merges):
             self.vocab[256 + i] = b"".join(self.vocab[part] for part in parts)
+        self._split = splitter(pattern)
         self._pieces = Pieces(self.vocab, {parts: 256 + i for i, parts in enumerate(self.merges)})
         self.n_vocab = max(own, default=n - 1) + 1
         self.vocab.update((i, b"") for i in range(n, self.n_vocab))      # GPT-4's ids have gaps
@@ -76,8 +80,9 @@ class Tokenizer:
     @classmethod
     def train(cls, texts, vocab_size, pattern=GPT4, specials=SPECIALS):
         """
-        texts: a string, or an iterable of strings, read once and never held together; vocab_size counts the
-        bytes, merges and specials. Ties: see merges.learn. A small corpus may run out of pairs before vocab_size.
+        texts: a string, or an iterable of strings, read once and never held together;
+        vocab_size counts bytes, merges and specials; a small corpus may run out of pairs before.
+        Deterministic: of the most frequent pairs the smallest is merged, see merges.learn.
         """
         n_merges = vocab_size - 256 - len(specials)
         if n_merges < 0:
@@ -101,12 +106,8 @@ class Tokenizer:
             return ids
         except UnicodeEncodeError:
             at = regex.search(r"[\ud800-\udfff]", text).start()
-            raise ValueError(f"character {at} is the lone surrogate U+{ord(text[at]):04X}, which is no text; "
-                             "read the file with errors='replace'") from None
-
-    @functools.cached_property
-    def _split(self):
-        return splitter(self.pattern)
+            raise ValueError(f"character {at} is the lone surrogate U+{ord(text[at]):04X}, which is no "
+                             "text; read the file with errors='replace'") from None
 
     @functools.cached_property
     def _names(self):
@@ -151,24 +152,27 @@ class Tokenizer:
         path = Path(path)
         path = path / "tokenizer.json" if path.is_dir() else path
         if not path.is_file():
-            raise ValueError(f"no tokenizer {path}. Train one with: python bpe/train.py --data FILE --out {path.parent}")
+            raise ValueError(f"no tokenizer {path}. Train one with "
+                             f"python bpe/train.py --data FILE --out {path.parent}")
         try:
             saved = json.loads(path.read_bytes())
             if saved["format"] != "bpe 1":
                 raise ValueError(f"format {saved['format']!r}")
             return cls(saved["merges"], saved["pattern"], saved["specials"], saved["first"])
         except (ValueError, KeyError, TypeError, AttributeError, regex.error) as e:
-            raise ValueError(f"{path} is damaged or no tokenizer of ours ({type(e).__name__}: {e})") from None
+            reason = f"{type(e).__name__}: {e}".splitlines()[0]
+            raise ValueError(f"{path} is damaged or no tokenizer of ours ({reason})") from None
 
     @classmethod
     def from_tiktoken(cls, path, pattern=GPT4, specials=()):
         """
-        tiktoken's ranks, one line "base64 rank" for each token, as merges: the two parts of a token are what
-        all earlier merges leave of its bytes. https://github.com/openai/tiktoken
+        tiktoken's ranks, one line "base64 rank" for each token, as merges: the two parts of a token
+        are what all earlier merges leave of its bytes. https://github.com/openai/tiktoken
         """
         lines = [line.split() for line in Path(path).read_bytes().splitlines() if line]
         tokens = [base64.b64decode(token) for token, _ in lines]
-        if [int(rank) for _, rank in lines] != list(range(len(lines))) or {len(t) for t in tokens[:256]} != {1}:
+        ordered = [int(rank) for _, rank in lines] == list(range(len(lines)))
+        if not ordered or {len(token) for token in tokens[:256]} != {1}:
             raise ValueError(f"{path}: ranks must be 0, 1, 2 … and begin with the 256 bytes")
         byte, rank = {token[0]: i for i, token in enumerate(tokens[:256])}, {}
         for i, token in enumerate(tokens[256:], 256):
@@ -188,21 +192,23 @@ class Tokenizer:
     def export_hf(self, folder):
         """tokenizer.json and tokenizer_config.json for Hugging Face's tokenizers and transformers."""
         letter = printable()
-        name = {i: "".join(letter[b] for b in token) for i, token in self.vocab.items()}
-        inner = {name[i]: i for i in range(256 + len(self.merges))}
+        name = ["".join(letter[b] for b in self.vocab[i]) for i in range(256 + len(self.merges))]
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
         split = {"type": "Split", "pattern": {"Regex": self.pattern}, "behavior": "Isolated", "invert": False}
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": True,
-                 "vocab": inner, "merges": [[name[i] for i in parts] for parts in self.merges if len(parts) == 2]}
-        tokenizer = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None,
-                     "added_tokens": [{"id": i, "content": s, **flags} for s, i in self.specials.items()],
-                     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
-                     "post_processor": None, "decoder": level, "model": model}
+        tokenizer = {
+            "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+            "added_tokens": [{"id": i, "content": s, **flags} for s, i in self.specials.items()],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+            "post_processor": None, "decoder": level,
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                      "ignore_merges": True, "vocab": {token: i for i, token in enumerate(name)},
+                      "merges": [[name[i] for i in parts] for parts in self.merges if len(parts) == 2]}}
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         if set(SPECIALS) <= set(self.specials):
-            config |= {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>", "chat_template": JINJA}
+            config |= {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>",
+                       "chat_template": JINJA}
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in [("tokenizer.json", tokenizer), ("tokenizer_config.json", config)]:
@@ -210,7 +216,7 @@ class Tokenizer:
 
 
 def printable():
-    """GPT-2's way to write a byte as one visible character: itself where it has a shape, else from U+0100 on."""
+    """GPT-2's one visible character for each byte: itself where it has a shape, else from U+0100 on."""
     shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
     hidden = iter(range(256, 512))
     return [chr(b if b in shown else next(hidden)) for b in range(256)]

@@ -18,7 +18,7 @@ GPT4 = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}"
 QWEN = GPT4.replace(r"\p{N}{1,3}", r"\p{N}")  # as Qwen2 and 3: a digit is a token, so that numbers line up
 
 BLOCK = 1 << 16                                # characters that are looked at together
-CUT = re.compile("[A-Za-z](?= )")              # here all three patterns begin a new pre-token, whatever stands around
+CUT = re.compile("[A-Za-z](?= )")              # here all three patterns begin a new pre-token
 BEYOND = re.compile("[\U00010000-\U0010ffff]")
 
 

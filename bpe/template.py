@@ -11,8 +11,8 @@ text, or a list of parts {"type": …, "text": …}:
     result   (assistant only)   <RESULT>24</RESULT>, written by the engine, never by the model
     context  (user only)        <|context|>a retrieved passage
 
-Text is encoded without specials, so a user who types "<|end|>" has typed seven characters of text and
-ended nothing. nanochat renders the same way: https://github.com/karpathy/nanochat/blob/master/nanochat/tokenizer.py
+Text is encoded without specials, so a user who types "<|end|>" has typed seven characters and ended
+nothing. As in nanochat: https://github.com/karpathy/nanochat/blob/master/nanochat/tokenizer.py
 """
 
 import re
@@ -21,11 +21,13 @@ SPECIALS = ("<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
             "<CALC>", "</CALC>", "<RESULT>", "</RESULT>", "<TOOL>", "</TOOL>",
             "<|context|>", "<|pad|>", *(f"<|reserved_{i}|>" for i in range(8)))
 
-# The same in Hugging Face's template language, for export_hf. There a special is recognized wherever its name
-# stands, so text that spells one is refused. {% generation %} is what return_assistant_tokens_mask reads.
+# The same in Hugging Face's template language, for export_hf. There a special is recognized wherever its
+# name stands, so text that spells one is refused. {% generation %} marks what the assistant wrote.
 JINJA = """\
 {%- macro plain(text) -%}
-{%- for name in NAMES if name in text -%}{{ raise_exception("the text spells the special token " ~ name) }}{%- endfor -%}
+{%- for name in NAMES if name in text -%}
+{{- raise_exception("the text spells the special token " ~ name) -}}
+{%- endfor -%}
 {{- text -}}
 {%- endmacro -%}
 {%- macro part(p) -%}
@@ -38,7 +40,7 @@ JINJA = """\
 {{- "<|bos|>" -}}
 {%- for m in messages -%}
 {{- "<|" ~ m.role ~ "|>" -}}
-{%- for p in [{"type": "text", "text": m.content}] if m.content is string else m.content -%}
+{%- for p in ([{"type": "text", "text": m.content}] if m.content is string else m.content) -%}
 {%- if m.role == "assistant" and p.type != "result" -%}{%- generation -%}{{ part(p) }}{%- endgeneration -%}
 {%- else -%}{{ part(p) }}
 {%- endif -%}
@@ -184,7 +186,8 @@ def from_gsm8k(answer):
     text, *marks = re.split(r"<<([^<>]*)=([^<>=]*)>>", answer)
     parts = [{"type": "text", "text": text}]
     for call, result, text in zip(marks[::3], marks[1::3], marks[2::3]):
-        parts += [{"type": "call", "text": call}, {"type": "result", "text": result}, {"type": "text", "text": text}]
+        for kind, inner in [("call", call), ("result", result), ("text", text)]:
+            parts.append({"type": kind, "text": inner})
     return parts_of(parts)
 
 

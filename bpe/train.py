@@ -40,7 +40,8 @@ def texts_of(record):
         return [record["question"], *(part["text"] for part in template.from_gsm8k(record["answer"]))]
     if "messages" in record:
         template.check(record["messages"], for_reply=record["messages"][-1]["role"] == "user")
-        return [part["text"] for message in record["messages"] for part in template.parts_of(message["content"])]
+        return [part["text"] for message in record["messages"]
+                for part in template.parts_of(message["content"])]
     raise ValueError(f"no text, messages or question among its keys {sorted(record)}")
 
 
@@ -50,7 +51,7 @@ def texts(files, held):
         for n, (where, record) in enumerate(records(path), 1):
             try:
                 found = texts_of(record)
-                b"".join(text.encode() for text in found)     # raises for what is no text: a number, half a surrogate
+                [text.encode() for text in found]             # raises for what is no text
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as e:
                 sys.exit(f"{where}: {type(e).__name__} {e}; correct or remove it")
             if n % 100:
