@@ -26,7 +26,7 @@ import torch
 from bpe.bpe import Tokenizer
 from gpt.llama import Config, Llama
 
-PLAIN = (type(None), bool, int, float, str, bytes)           # exactly: numpy's float64 is a float and is none of these
+PLAIN = (type(None), bool, int, float, str, bytes)           # exactly these: numpy's float64 is a kind of float
 
 
 class CheckpointError(Exception):
@@ -149,7 +149,7 @@ def describe(path):
     except (ValueError, KeyError, TypeError) as e:
         raise damaged(path / "checkpoint.json", f"{type(e).__name__}: {e}") from None
     if kind != "llama":
-        raise CheckpointError(f"{path} holds a model of kind {kind!r}, and this version loads only 'llama'. Update it")
+        raise CheckpointError(f"{path} holds a model of kind {kind!r}, and this version loads 'llama'. Update it")
     for name, size in sizes.items():
         have = (path / name).stat().st_size if (path / name).is_file() else 0
         if have != size:
@@ -184,8 +184,9 @@ def load(path, device="cpu"):
         raise damaged(folder / "tokenizer.json", str(e)) from None
     vocab = info["config"]["vocab_size"]
     if tokenizer.hash != info["tokenizer"] or tokenizer.n_vocab > vocab:
-        raise CheckpointError(f"wrong tokenizer in {folder}: it is {tokenizer.hash[:12]} with {tokenizer.n_vocab} ids, the "
-                              f"model was trained with {info['tokenizer'][:12]} and has {vocab}. Put that one back")
+        raise CheckpointError(
+            f"wrong tokenizer in {folder}: it is {tokenizer.hash[:12]} with {tokenizer.n_vocab} ids, the model was "
+            f"trained with {info['tokenizer'][:12]} and has {vocab}. Put that one back")
     weights = read(folder / "model.pt", device)
     try:
         with torch.random.fork_rng(devices=[]):              # building draws weights that are not used

@@ -18,41 +18,23 @@ B = batch, T = time (positions), V = vocabulary
 """
 
 import copy
-import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from gpt.llama import Cache
+from gpt.sampling import Sampling, choose
 from gpt.tools import TOOLS
 
 PREFILL = 2048  # tokens of prompts read in one pass; more is no faster and holds more memory
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an id is drawn: temperature 0 takes the likeliest; the cuts apply in this order, None cuts nothing."""
-    temperature: float = 0.0
-    top_k: int | None = None       # the k likeliest (Fan et al. 2018: https://arxiv.org/abs/1805.04833)
-    top_p: float | None = None     # the fewest that hold p of the mass (Holtzman et al. 2019, arXiv 1904.09751)
-    min_p: float | None = None     # those at least min_p times as likely as the likeliest (arXiv 2407.01082)
-
-    def __post_init__(self):
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature={self.temperature} is not a number from 0")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k} leaves no token")
-        for name in ("top_p", "min_p"):
-            if (cut := getattr(self, name)) is not None and not 0 < cut <= 1:
-                raise ValueError(f"{name}={cut} is not in (0, 1]")
 
 
 @dataclass(eq=False)
 class Reply:
     """A request and the reply to it, as far as it is written. `forced` marks ids that a tool wrote."""
     prompt: list[int]
-    max_new: int
+    max_new: int                                             # cut to what the context leaves
     sampling: Sampling
     seed: int
     adapter: object = None
@@ -69,46 +51,6 @@ class Reply:
         if self.sampling.temperature:
             self.chance = torch.rand(self.max_new, generator=generator).tolist()
 
-
-# ----------------------------------------------------------------------------
-# sampling
-
-def cut(p, samplings):
-    """Set to 0 what each row's cuts turn away of p (B, V); ids exactly as likely as the last one kept stay."""
-    def column(name, off):
-        return p.new_tensor([[getattr(s, name) or off] for s in samplings])       # (B, 1)
-
-    ranked = p.sort(dim=1, descending=True).values                                # (B, V)
-    keep = torch.arange(p.size(1), device=p.device) < column("top_k", p.size(1))  # (B, V)
-    ranked = ranked * keep
-    before = (ranked.cumsum(dim=1) - ranked) / ranked.sum(dim=1, keepdim=True)    # mass of the likelier ones
-    keep &= before < column("top_p", 2)
-    least = ranked.masked_fill(~keep, 1).amin(dim=1, keepdim=True)                # (B, 1)
-    return p * (p >= torch.maximum(least, column("min_p", 0) * ranked[:, :1]))
-
-
-def choose(logits, samplings, chances):
-    """
-    One id a row, (B,): the likeliest, or the one at the row's chance, a number in [0, 1), of the cumulated
-    probability. No row's id depends on what else is in the batch. logits: (B, V) float32 or float64
-    """
-    ids = logits.argmax(dim=1)                                                    # (B,)
-    rows = [row for row, s in enumerate(samplings) if s.temperature]
-    if not rows:
-        return ids
-    samplings = [samplings[row] for row in rows]
-    x = logits[rows] - logits[rows].amax(dim=1, keepdim=True)                     # no inf / inf at 1e-40 degrees
-    p = (x / x.new_tensor([[s.temperature] for s in samplings])).softmax(dim=1)
-    if any(s.top_k or s.top_p or s.min_p for s in samplings):
-        p = cut(p, samplings)
-    mass = p.double().cumsum(dim=1)                                               # (B, V)
-    at = mass[:, -1:] * mass.new_tensor([[chances[row]] for row in rows])         # (B, 1)
-    ids[rows] = torch.searchsorted(mass, at, right=True)[:, 0]                    # the first beyond: its p is not 0
-    return ids
-
-
-# ----------------------------------------------------------------------------
-# the engine
 
 class Engine:
     """
@@ -140,7 +82,8 @@ class Engine:
             raise ValueError(f"the prompt has {len(ids)} tokens; it may have 1 to {self.context - 1}")
         if max_new < 1:
             raise ValueError(f"{max_new=} leaves nothing to write")
-        self.waiting.append(Reply(list(ids), max_new, sampling, seed, adapter, tools))
+        room = min(max_new, self.context - len(ids))
+        self.waiting.append(Reply(list(ids), room, sampling, seed, adapter, tools))
         return self.waiting[-1]
 
     def fork(self, reply, n):
@@ -210,7 +153,8 @@ class Engine:
         """Choose the next id of every running reply, or take what its tool has written; the events."""
         running = self.running
         forced = {row: r.due.popleft() for row, r in enumerate(running) if r.due}
-        ids = choose(logits, [r.sampling for r in running], [r.chance[len(r.ids)] if r.chance else 0 for r in running])
+        chances = [r.chance[len(r.ids)] if r.chance else 0.0 for r in running]
+        ids = choose(logits, [r.sampling for r in running], chances)              # (B,)
         if forced:
             ids[list(forced)] = ids.new_tensor(list(forced.values()))
         logprobs = logits.log_softmax(dim=1).gather(1, ids[:, None])[:, 0]        # (B,)
@@ -222,14 +166,14 @@ class Engine:
             events.append((reply, id, logprob, row in forced))
             if id in self.stops:
                 reply.finished = "end"
-            elif len(reply.ids) == reply.max_new or len(reply.prompt) + len(reply.ids) == self.context:
+            elif len(reply.ids) == reply.max_new:
                 reply.finished = "length"
             elif id in self.calls and reply.tools:
                 reply.due.extend(self.result(reply, id))
         return events
 
     def result(self, reply, close):
-        """The ids of <RESULT>what the tool says</RESULT> for the call that `close` has just ended, [] if none began."""
+        """The ids of <RESULT>what the tool says</RESULT>, for the call that `close` has just ended, if one began."""
         start = self.calls[close]
         if start not in reply.ids:
             return []

@@ -73,7 +73,8 @@ def test_every_way_to_name_it(tmp_path):
 
 
 def test_state(tmp_path):
-    state = {"step": 3, "lr": 0.1, "done": False, "name": "é", "none": None, "bytes": b"\0\xff", "list": [1, (2.5, "x")],
+    state = {"step": 3, "lr": 0.1, "done": False, "name": "é", "none": None, "bytes": b"\0\xff",
+             "list": [1, (2.5, "x")],
              "moments": {0: torch.randn(3), 1: torch.zeros(2, dtype=torch.long)},
              "generator": torch.Generator().manual_seed(5).get_state()}
     checkpoint.save(tmp_path, 1, model(), TOKENIZER, state)
@@ -85,7 +86,7 @@ def test_state(tmp_path):
     assert "no state to resume from" in complaint(tmp_path, checkpoint.load_state)
 
 
-@pytest.mark.parametrize("bad", [np.float64(1.0), {1}, defaultdict(int), print, object(), {"a": [0, np.zeros(2)]}], ids=repr)
+@pytest.mark.parametrize("bad", [np.float64(1), {1}, defaultdict(int), print, {"a": [0, np.zeros(2)]}], ids=repr)
 def test_state_of_anything_but_plain_values_is_refused(tmp_path, bad):
     """Before anything is written: weights_only=True would refuse it when it is too late."""
     with pytest.raises(ValueError, match=r"^state\['x'\].* is a \w+; a checkpoint holds tensors and plain values$"):
@@ -213,7 +214,7 @@ def test_all_is_on_the_disk_before_it_has_a_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(checkpoint.os, "rename", checked(os.rename))
     real = os.replace
-    monkeypatch.setattr(checkpoint.os, "replace", lambda a, b: checked(real)(a, b) if b.name == "latest" else real(a, b))
+    monkeypatch.setattr(checkpoint.os, "replace", lambda a, b: (checked(real) if b.name == "latest" else real)(a, b))
     checkpoint.save(tmp_path, 1, model(), TOKENIZER, {"step": 1})
     assert renames == ["step_000001", "latest"] and str(tmp_path) in synced
 
@@ -268,9 +269,10 @@ def test_wrong_tokenizer(tmp_path):
     other.save(step)
     sizes = {name: (step / name).stat().st_size for name in ("model.pt", "tokenizer.json")}
     edit(step, bytes=sizes)
-    assert complaint(tmp_path).startswith(f"wrong tokenizer in {step}: it is {other.hash[:12]} with {other.n_vocab} ids")
+    wrong = f"wrong tokenizer in {step}: it is {other.hash[:12]} with {other.n_vocab} ids"
+    assert complaint(tmp_path).startswith(wrong)
     edit(step, tokenizer=other.hash)
-    assert complaint(tmp_path).startswith(f"wrong tokenizer in {step}")
+    assert complaint(tmp_path).startswith(wrong)
 
 
 def test_unknown_kind(tmp_path):
