@@ -59,8 +59,8 @@ EXTRAS = ["", "detail", "leave", "sight", "detail leave", "detail sight", "leave
 
 def tell(t):
     """The story program: what happens, in order; t is a world_grammar.Teller."""
-    extras = t.choose(EXTRAS)
     t.tell(s.INTRO)
+    extras = t.choose(EXTRAS)
     if "detail" in extras:
         t.tell(s.DETAIL)
     t.tell(s.WANT)
@@ -69,53 +69,37 @@ def tell(t):
         t.tell(s.LEAVE)
     if "sight" in extras:
         t.tell(s.SIGHT)
-    path = t.choose([alone, swap, kind, unkind])
-    path(t)
+    t.choose([set_out_alone, meet_somebody])(t)
 
 
-def alone(t):
-    """The hero fails, finds a tool and succeeds."""
+def set_out_alone(t):
+    """The hero fails, then finds a tool or gets it from somebody who comes by."""
     fail, solve = trouble(t)
     t.tell(fail)
-    t.tell(s.FIND)
-    succeed(t, solve, s.END_ALONE, Who=t.facts["He"], who=t.facts["he"], them=t.facts["him"])
+    if t.choose(["find", "swap"]) == "find":
+        t.tell(s.FIND)
+        succeed(t, solve, s.END_ALONE, Who=t.facts["He"], who=t.facts["he"], them=t.facts["him"])
+    else:
+        t.tell(s.OFFER)
+        t.tell(s.SWAP)
+        succeed_together(t, solve)
 
 
-def swap(t):
-    """The hero fails, and somebody comes by who has a tool to trade."""
+def meet_somebody(t):
+    """The hero helps somebody and is helped, or does not and has to ask for pardon or go without."""
+    t.tell(s.MEET)
+    need, answer = s.NEED[t.choose(list(s.NEED))], t.choose(["give", "refuse"])
+    t.tell(need[answer])
     fail, solve = trouble(t)
-    t.tell(fail)
-    t.tell(s.OFFER)
-    t.tell(s.SWAP)
-    succeed_together(t, solve)
-
-
-def kind(t):
-    """The hero helps somebody, who later helps the hero."""
-    need = meet(t, "give")
-    _, solve = trouble(t)
-    t.tell([*s.RETURN, need["thank"]])
-    succeed_together(t, solve)
-
-
-def unkind(t):
-    """The hero turns somebody away, and has to ask for pardon or go without."""
-    meet(t, "refuse")
-    fail, solve = trouble(t)
-    if t.choose(["pardon", "without"]) == "pardon":
+    if answer == "give":
+        t.tell([*s.RETURN, need["thank"]])
+        succeed_together(t, solve)
+    elif t.choose(["pardon", "without"]) == "pardon":
         t.tell(s.SORRY)
         succeed_together(t, solve)
     else:
         for sentences in (fail, s.PASS, s.HOME, s.LESSON):
             t.tell(sentences)
-
-
-def meet(t, answer):
-    """A friend in need, and the hero's answer to it: give or refuse."""
-    t.tell(s.MEET)
-    need = s.NEED[t.choose(list(s.NEED))]
-    t.tell(need[answer])
-    return need
 
 
 def trouble(t):
@@ -145,7 +129,7 @@ class Story(NamedTuple):
 
 def reserved(kind, want):
     """Whether stories about this pair are held out; about one pair in twenty is."""
-    return blake2b(f"{kind} {want}".encode(), digest_size=4).digest()[0] % 20 == 0
+    return blake2b(f"{kind} {want}".encode(), digest_size=1).digest()[0] % 20 == 0
 
 
 RESERVED = [(kind, want) for kind in words.KIND for want in words.WANT if reserved(kind, want)]
@@ -170,10 +154,13 @@ def story(rng, held=False, **forced):
     """
     check(forced, held)
     sex = HERO.get(forced.get("hero"), {}).get("sex")
-    pairs = [(kind, want) for kind, want in RESERVED if kind in KINDS[sex]
-             and forced.get("kind", kind) == kind and forced.get("want", want) == want]
+    pairs = held and [
+        {"kind": kind, "want": want} for kind, want in RESERVED if kind in KINDS[sex]
+        and forced.get("kind", kind) == kind and forced.get("want", want) == want]
+    if pairs == []:
+        raise ValueError(f"no reserved story about {forced}")
     while True:
-        pair = dict(zip(("kind", "want"), rng.choice(pairs))) if held else {}
+        pair = rng.choice(pairs) if held else {}
         teller = grammar.sample(tell, TABLES, rng, forced | pair)
         if reserved(teller.facts["kind"], teller.facts["want"]) == held:
             facts = {"friend": "", **teller.facts, "obstacle": teller.facts["barrier"]}

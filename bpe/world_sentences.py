@@ -77,21 +77,21 @@ NEED = {
         "give": ["{She} was cold, so {hero} gave {her} {a +color} {+garment} and {a +color} {+garment=gift}.",
                  '"I am cold," {she} said, so {hero} gave {her} {a +color} {+garment=gift}.'],
         "refuse": ["{She} was cold, but {hero} kept {his} {+color} {+garment} and {+color} {+garment=gift}.",
-                   "{She} asked for {a +color} {+garment} or {a +color} {+garment=gift}, but {hero} said no."],
+                   "{She} asked for {a +color} {+garment} or {+color} {+garment=gift}, but {hero} said no."],
         "thank": '"You gave me {a gift}, so take my {+handy} {+tool}," said {friend}.'},
     "lost": {
         "give": ["{She} had lost {a +worn} {+thing=gift}, and {hero} found it by {a +still} {+spot}."],
         "refuse": ["{She} had lost {a +worn} {+thing=gift} and {a +worn} {+thing}, but {hero} did not care."],
         "thank": '"You found my {gift}, so take my {+handy} {+tool}," said {friend}.'},
-    "load": {
-        "give": ["{She} carried {a +worn} {+thing} and {a +worn} {+thing=gift}, so {hero} took the {gift}."],
-        "refuse": ["{She} carried {a +worn} {+thing} and {a +worn} {+thing=gift}, but {hero} did not help."],
-        "thank": '"You carried my {gift}, so take my {+handy} {+tool}," said {friend}.'},
+    "dropped": {
+        "give": ["{She} dropped {a +worn} {+thing} and {a +worn} {+thing=gift}, and {hero} picked them up."],
+        "refuse": ["{She} dropped {a +worn} {+thing} and {a +worn} {+thing=gift}, but {hero} did not help."],
+        "thank": '"You picked up my {gift}, so take my {+handy} {+tool}," said {friend}.'},
 }
 RETURN = [
     "Then {friend} came back with {a +handy} {+tool} and {+tasty} {+food}.",
     "But {friend} brought {a +handy} {+tool} and {a +worn} {+thing} to help.",
-    "{friend} ran back with {+name}, {+name} and {a +handy} {+tool}.",
+    "{friend} ran back with {+other}, {+other} and {a +handy} {+tool}.",
 ]
 OFFER = [
     "Then {+friend} came by, {a +trait} {+mate} with {a +handy} {+tool}.",
@@ -113,13 +113,13 @@ FIND = [
     "{A +wild} {+animal} lent {him} {a +handy} {+tool}.",
 ]
 SORRY = [
-    "So {he} said sorry to {friend} and got {a +handy} {+tool} for {+tasty} {+food}.",
-    "{He} ran back and gave {friend} {+food} and {+food} for {a +handy} {+tool}.",
-    '"I am sorry," said {hero}, and got {a +handy} {+tool} for {+food} and {+food}.',
+    "{friend} had {a +handy} {+tool}, so {he} said sorry and gave {her} {+food} and {+food}.",
+    "{He} ran back, said sorry and gave {friend} {+food} for {a +handy} {+tool}.",
+    '"I am sorry," said {hero}, and gave {friend} {+food} for {a +handy} {+tool}.',
 ]
 PASS = [
     "{friend} had {a +handy} {+tool} and {a +worn} {+thing}, but did not stop.",
-    "{friend} came by with {+name} and {a +handy} {+tool} and did not stop.",
+    "{friend} came by with {+other} and {a +handy} {+tool} and did not stop.",
 ]
 HOME = [
     "So {hero} went home {+sad} and {+sad} to {+tasty} {+food}.",
@@ -132,8 +132,8 @@ LESSON = [
 ]
 END = [
     "That evening {+name}, {+name} and {+name} came to see the {want}.",
-    "In {first} {second}, {+name}, {+name} and {+name} cheered.",
-    '"It is {+praise} and {+praise}," said {+name} and {+name}.',
+    "In {first} {second}, {his} {+kin} {+name} and {+name} cheered.",
+    '"It is {+praise} and {+praise}," said {his} {+kin} {+name} and {+name}.',
 ]
 END_ALONE = [
     "{He} {used} it by {a +still} {+spot} every {+day}.",
@@ -144,7 +144,7 @@ END_ALONE = [
 END_TOGETHER = [
     "They {used} it by {a +still} {+spot} until {+late}.",
     "They went home {+glad} and {+glad} to {+tasty} {+food}.",
-    "{friend} {used} the {want} by {a +still} {+spot} first.",
+    "First {friend} {used} it by {a +still} {+spot}, then {hero}.",
     "That night they ate {+food}, {+food} and {+tasty} {+food}.",
 ]
 END_WEATHER = [
@@ -160,8 +160,8 @@ FOUND = [  # the end of a sentence that got past a trouble on the road
     " and found the {want} at the {place}, by {a +still} {+spot}.",
 ]
 SAVED = [  # and of one that got past a trouble at the place itself
-    ", and {a +wild} {+animal} and {a +wild} {+animal} cheered.",
-    ", and {+number} {+wild} {+animal}s cheered.",
+    ", and {a +wild} {+animal} and {a +wild} {+animal} clapped.",
+    ", and {+number} {+wild} {+animal}s clapped.",
     " and showed it to {+other} and {+other}.",
 ]
 
@@ -171,7 +171,7 @@ def each(starts, ends):
 
 
 ROAD = [
-    "Soon {he} came to {a +grim} {+barrier}.",
+    "Farther on was {a +grim} {+barrier}.",
     "Past {a +still} {+spot} was {a +grim} {+barrier}.",
     "Past {a +still} {+spot} and {a +still} {+spot} was {a +grim} {+barrier}.",
     "Between {a +still} {+spot} and {a +still} {+spot} was {a +grim} {+barrier}.",

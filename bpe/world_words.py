@@ -42,12 +42,12 @@ teacher weaver writer""") | {
     "boy": {"sex": "male"}, "king": {"sex": "male"}, "prince": {"sex": "male"},
     "girl": {"sex": "female"}, "queen": {"sex": "female"}, "princess": {"sex": "female"}}
 TRAIT = words("""
-bashful blunt bold brainy brisk busy calm careful chatty cheerful clever clumsy cool crafty
-curious dainty daring dreamy eager earnest fair fancy fearless forgetful frank funny fussy gloomy
-graceful hasty hopeful humble jolly keen lazy lively lonely loud loyal merry messy modest moody
-nervous nimble noisy nosy odd plain playful plucky plump polite proud quick quiet restless rough
-scruffy serious sharp shy silent silly skinny sleepy slim slow sly small smart solemn stern strict
-stubborn sturdy tidy timid tiny tough vain weary witty young""")
+bashful blunt bold brainy brisk busy calm careful chatty cheerful clever clumsy crafty curious
+dainty daring dreamy eager earnest fearless forgetful frank funny fussy gloomy graceful hasty
+hopeful humble jolly keen lazy lively lonely loud loyal merry messy modest moody nervous nimble
+noisy nosy plain playful plucky plump polite proud quick quiet restless rough scruffy serious
+sharp shy silent silly skinny sleepy slim slow sly small smart solemn stern strict stubborn sturdy
+tidy timid tiny tough vain weary witty young""")
 
 # Where one lives: two words, such as Maple Hollow.
 FIRST = words("""
@@ -102,9 +102,9 @@ music opera painting poetry pottery puzzles racing reading riddles rowing rugby 
 sewing singing skating skiing soccer swimming tennis theater walking weaving whittling writing
 yoga""")
 ADVERB = words("""
-anxiously boldly bravely briskly calmly carefully cheerfully eagerly firmly gently gladly gracefully
-happily hastily hopefully loudly merrily nervously patiently politely proudly quickly quietly
-shyly silently sleepily slowly smoothly solemnly steadily swiftly warily""")
+anxiously boldly bravely calmly cheerfully dreamily eagerly earnestly firmly gently gladly
+gloomily grumpily happily hopefully hoarsely loudly merrily nervously politely proudly quickly
+quietly sadly shyly sleepily slowly softly solemnly sternly sweetly timidly""")
 GLAD = words("""
 amazed amused cheerful content delighted excited glad grateful happy joyful merry overjoyed
 pleased proud relieved satisfied thankful thrilled""")
@@ -257,6 +257,7 @@ foreign giant glossy good grand heavy huge large light little lovely lucky magic
 nice odd old painted plain precious pretty rare royal shiny simple small smart special spotless
 strange stylish tidy tiny trusty wonderful""")
 
+KIN = words("classmates cousins friends guests neighbors playmates pupils teachers")
 BODY = words("""
 arm back belly cheek chin ear elbow eye foot head heel hip jaw knee leg lip neck nose shin
 shoulder toe""")
@@ -266,7 +267,7 @@ stamped wailed whistled yelled""")
 SHOVE = words("banged bumped hammered kicked knocked poked pounded pulled pushed rattled shook tugged")
 GOO = words("bark clay dough grass honey jam leaves moss mud sap snow straw syrup wax")
 HANDY = words("""
-battered big black borrowed brown cheap clean dusty fine good gray handmade heavy large light
+battered big black brown cheap clean dusty fine good gray handmade heavy large light
 little new nice old plain simple small spare special strong sturdy tiny trusty worn""")
 
 # A trouble: what stood in the way, how it looked, and the tools that help against it.
@@ -286,7 +287,7 @@ TROUBLE = {
         "grim": words("barred bolted chained closed locked padlocked sealed shut"),
         "tool": words("brass_key bronze_key copper_key golden_key hairpin iron_key silver_key steel_key")},
     "dark": {
-        "barrier": words("cave cavern cellar corridor forest passage tunnel wood"),
+        "barrier": words("cave cavern forest grotto jungle passage tunnel wood"),
         "grim": words("black creepy dark dim dusky gloomy murky pitch-black shadowy spooky unlit"),
         "tool": words("candle flashlight headlamp lamp lantern lightbulb spotlight torch")},
     "thorns": {
@@ -310,14 +311,14 @@ TROUBLE = {
         "tool": words("bell bugle foghorn gong horn megaphone trumpet whistle")},
     "fork": {
         "barrier": words("church cornfield crossroads farmhouse milestone signpost statue waterfall"),
-        "grim": words("crooked gloomy identical lonely narrow rocky sandy stony straight twisting winding"),
+        "grim": words("crumbling dusty faded foggy gloomy gray lonely mossy muddy old weathered"),
         "tool": words("atlas chart compass diagram globe guidebook map sketch")},
     "toll": {
         "barrier": words("bandit dragon gatekeeper guard ogre robber soldier troll"),
         "grim": words("bored cold gruff grumpy rude sly sour stern strict stubborn sullen surly tough"),
         "tool": words("coin_box moneybag piggy_bank pouch purse sack wallet money_belt")},
     "height": {
-        "barrier": words("balcony beam cabinet cupboard ledge pillar roof shelf wardrobe"),
+        "barrier": words("balcony chimney cliff haystack ledge pillar rooftop terrace"),
         "grim": words("big enormous giant gigantic great high lofty steep tall towering"),
         "tool": words("broom crate hook ladder pole rake rope stepladder stool")},
     "depth": {
@@ -334,6 +335,6 @@ TROUBLE = {
         "tool": words("coil_of_wire hammer pot_of_glue roll_of_tape screwdriver toolbox wrench")},
 }
 
-TABLES = {name.lower(): table for name, table in globals().items()
+TABLES = {name.lower(): table for name, table in dict(globals()).items()
           if name.isupper() and name not in ("BOYS", "GIRLS", "TROUBLE")}
 TABLES["name"] = BOYS | GIRLS
