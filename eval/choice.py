@@ -11,8 +11,9 @@ user's message, in three ways:
     letter  the choices stand in the question; the most likely letter as the answer
 A tie counts for the first choice. NAME is the accuracy of `text`; the others stand beside it.
 
-What an answer would cost that nobody has to think about: chance (1 / choices), and the majority
-baseline, which always picks the letter that is right most often in these very questions.
+What needs no thought stands beside it: chance (1 / choices); the majority baseline, which always picks
+the letter that is right most often in these very questions; and the shortest choice, which is what a
+model that knows nothing finds likeliest.
 """
 
 import os, sys
@@ -23,6 +24,9 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from bpe.template import render
 from eval.inputs import in_corpus, load_model, read_jsonl, sha256
@@ -36,32 +40,47 @@ def listed(question):
     return "\n".join([question["stem"], *(f"{c['label']}. {c['text']}" for c in question["choices"])])
 
 
-def likelihoods(model, tokenizer, pairs):
-    """ln p(answer | question) of (question, answer) texts, the answer in the assistant's turn: floats."""
-    rows = []
-    for question, answer in pairs:
-        prompt, _ = render([{"role": "user", "content": question}], tokenizer, for_reply=True)
-        rows.append((prompt + tokenizer.encode(answer), len(prompt)))
-    longest = max(len(row) for row, _ in rows)
-    if longest > model.config.context + 1:
-        sys.exit(f"a question and its answer take {longest} tokens, the model reads {model.config.context}. "
+def ask(model, tokenizer, question, room=0):
+    """The ids up to where the answer begins; exits if they and `room` more do not fit the context."""
+    prompt, _ = render([{"role": "user", "content": question}], tokenizer, for_reply=True)
+    if len(prompt) + room > model.config.context:
+        sys.exit(f"a question and its answer take {len(prompt) + room} tokens, the model reads {model.config.context}. "
                  "Take a model with a longer context, or shorter questions")
-    return [-x.sum().item() for x in nats(model, rows)]
+    return prompt
 
 
-def answers(model, tokenizer, records):
-    """For each record the index it picks by each way: {"text": [...], "length": [...], "letter": [...]}"""
-    questions = [r["question"] for r in records]
-    plain = iter(likelihoods(model, tokenizer, [(q["stem"], c["text"]) for q in questions for c in q["choices"]]))
-    letter = iter(likelihoods(model, tokenizer, [(listed(q), c["label"]) for q in questions for c in q["choices"]]))
-    picks = {"text": [], "length": [], "letter": []}
+def likelihoods(model, tokenizer, questions):
+    """ln p(text of the choice | question alone), summed over its tokens: a list of floats for each question."""
+    rows = []
     for q in questions:
-        logp = [next(plain) for _ in q["choices"]]
-        by = {"text": logp, "letter": [next(letter) for _ in q["choices"]],
-              "length": [x / len(c["text"].encode()) for x, c in zip(logp, q["choices"])]}
-        for way, values in by.items():
-            picks[way].append(values.index(max(values)))
-    return picks
+        for c in q["choices"]:
+            answer = tokenizer.encode(c["text"])
+            prompt = ask(model, tokenizer, q["stem"], len(answer))
+            rows.append((prompt + answer, len(prompt)))
+    sums = iter([-x.sum().item() for x in nats(model, rows)])
+    return [[next(sums) for _ in q["choices"]] for q in questions]
+
+
+@torch.no_grad()
+def letters(model, tokenizer, questions, batch=32):
+    """ln p(letter | question and its choices): a list of floats for each question, which is read once."""
+    out = []
+    for some in (questions[i:i + batch] for i in range(0, len(questions), batch)):
+        prompts = [torch.tensor(ask(model, tokenizer, listed(q))) for q in some]
+        idx = pad_sequence(prompts, batch_first=True).to(next(model.parameters()).device)    # (B, T)
+        logits, _ = model(idx)                                                               # (B, T, V)
+        last = logits[range(len(some)), [len(p) - 1 for p in prompts]].log_softmax(dim=1)    # (B, V)
+        for q, logp in zip(some, last.tolist()):
+            out.append([logp[tokenizer.encode(c["label"])[0]] for c in q["choices"]])
+    return out
+
+
+def answers(model, tokenizer, questions):
+    """For each question the index it picks by each way: {"text": [...], "length": [...], "letter": [...]}"""
+    text = likelihoods(model, tokenizer, questions)
+    length = [[x / len(c["text"].encode()) for x, c in zip(logp, q["choices"])] for logp, q in zip(text, questions)]
+    ways = {"text": text, "length": length, "letter": letters(model, tokenizer, questions)}
+    return {way: [values.index(max(values)) for values in rows] for way, rows in ways.items()}
 
 
 def parse(argv):
@@ -88,16 +107,19 @@ def main(argv=None):
     right = [names.index(r["answerKey"]) for names, r in zip(labels, records)]
     model, tokenizer, info = load_model(args.checkpoint)
     n, majority = len(records), Counter(right).most_common(1)[0][1]
-    chance = sum(1 / len(r["question"]["choices"]) for r in records) / n
-    print(f"{n} questions; chance is {chance:.1%}, the most frequent place {majority / n:.1%}")
+    chance = sum(1 / len(names) for names in labels) / n
+    sizes = [[len(c["text"].encode()) for c in r["question"]["choices"]] for r in records]
+    shortest = sum((size[i] == min(size)) / size.count(min(size)) for size, i in zip(sizes, right))
+    print(f"{n} questions; chance is {chance:.1%}, the most frequent letter {majority / n:.1%}, "
+          f"the shortest choice {shortest / n:.1%}")
 
-    picks = answers(model, tokenizer, records)
+    picks = answers(model, tokenizer, [r["question"] for r in records])
     scores = {}
     for way, key in (("text", args.name), ("length", f"{args.name}_length"), ("letter", f"{args.name}_letter")):
         scores[key] = score(sum(a == b for a, b in zip(picks[way], right)), n, chance)
         print(f"{label(key)}: {scores[key]['value']:.1%} ± {scores[key]['stderr']:.1%}")
     write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,
-                  numbers={f"{args.name}_majority": majority / n}, scores=scores)
+                  numbers={f"{args.name}_majority": majority / n, f"{args.name}_shortest": shortest / n}, scores=scores)
     with open(args.out / "picks.jsonl", "w", encoding="utf-8") as file:
         for i, r in enumerate(records):
             mine = {way: labels[i][picks[way][i]] for way in picks}

@@ -110,19 +110,26 @@ QUESTION = {"stem": "Which metal is liquid?", "choices": [
 
 
 def test_choice_equals_the_loop_by_hand(model, tokenizer):
-    picks = choice.answers(model, tokenizer, [{"question": QUESTION}])
-    prompt, _ = render([{"role": "user", "content": QUESTION["stem"]}], tokenizer, for_reply=True)
-    want = []
-    for c in QUESTION["choices"]:
-        ids = tokenizer.encode(c["text"])
-        want.append(-sum(slow_nats(model, prompt + ids, len(prompt))))
-    got = choice.likelihoods(model, tokenizer, [(QUESTION["stem"], c["text"]) for c in QUESTION["choices"]])
-    assert got == pytest.approx(want, abs=1e-10)
-    per_byte = [x / len(c["text"]) for x, c in zip(want, QUESTION["choices"])]
-    assert picks["text"] == [want.index(max(want))] and picks["length"] == [per_byte.index(max(per_byte))]
+    other = {"stem": "Was it so?", "choices": QUESTION["choices"][:3]}
+    got, letters = (way(model, tokenizer, [QUESTION, other]) for way in (choice.likelihoods, choice.letters))
+    wrong = []
+    for q, text, letter in zip([QUESTION, other], got, letters):
+        plain, _ = render([{"role": "user", "content": q["stem"]}], tokenizer, for_reply=True)
+        with_choices, _ = render([{"role": "user", "content": choice.listed(q)}], tokenizer, for_reply=True)
+        for c, x, y in zip(q["choices"], text, letter, strict=True):
+            ids, label = tokenizer.encode(c["text"]), tokenizer.encode(c["label"])
+            assert x == pytest.approx(-sum(slow_nats(model, plain + ids, len(plain))), abs=1e-10)
+            assert y == pytest.approx(-slow_nats(model, with_choices + label, len(with_choices))[0], abs=1e-10)
+            wrong.append(x + sum(slow_nats(model, plain + ids, len(plain) + 1)))
+    assert min(map(abs, wrong)) > 1e-3                # teeth: a choice without its first token is another number
+
+
+def test_choice_picks_the_likeliest_by_each_way(model, tokenizer):
+    picks = choice.answers(model, tokenizer, [QUESTION])
+    (text,), (letter,) = (way(model, tokenizer, [QUESTION]) for way in (choice.likelihoods, choice.letters))
+    per_byte = [x / len(c["text"]) for x, c in zip(text, QUESTION["choices"])]
+    assert picks == {way: [x.index(max(x))] for way, x in (("text", text), ("length", per_byte), ("letter", letter))}
     assert picks["text"] != picks["length"]           # teeth: the two ways differ on this question
-    other = choice.likelihoods(model, tokenizer, [("Which kite?", c["text"]) for c in QUESTION["choices"]])
-    assert max(abs(a - b) for a, b in zip(got, other)) > 1e-3
 
 
 def test_nan_logits_are_an_error(tokenizer):
@@ -229,7 +236,7 @@ def test_choice_script(folder):
     metrics = run(choice, folder)
     assert set(metrics["scores"]) == {"science_choice", "science_choice_length", "science_choice_letter"}
     assert metrics["scores"]["science_choice"]["chance"] == 0.25
-    assert metrics["numbers"]["science_choice_majority"] == 1
+    assert metrics["numbers"] == {"science_choice_majority": 1, "science_choice_shortest": 0}
 
 
 def test_word_problem_script(folder):
