@@ -126,6 +126,15 @@ def test_sampling_is_the_same_alone_and_in_a_batch():
     assert again[0].ids != again[1].ids                      # prompt i is sampled with seed + i
 
 
+def test_each_id_is_drawn_with_the_next_number_of_its_generator():
+    """A model that finds all ids equally likely writes the numbers of the seed's generator, scaled to V."""
+    model = llama()
+    model.lm_head.weight.data.zero_()
+    reply, = generate(model, TOKENIZER, [[65]], 20, Sampling(1.0), seed=3, tools=None)
+    numbers = torch.rand(20, generator=torch.Generator().manual_seed(3)).double()
+    assert len(reply.ids) == 20 and reply.ids == (numbers * TOKENIZER.n_vocab).long().tolist()
+
+
 def test_equal_prompts_are_read_once(monkeypatch):
     model, reads, read = llama(), [], Engine.read
 
