@@ -1,20 +1,25 @@
 """
 Write the embedded corpus: a closed world of stories, science, code, arithmetic, logic and chat.
 
-    python bpe/tinyworld.py --out out/tinyworld/corpus                     # 14 MB, under 10 seconds
+    python bpe/tinyworld.py --out out/tinyworld/corpus                     # 14 MB
     python bpe/tinyworld.py --out out/tinyworld/corpus --megabytes 0.3     # a miniature
 
-No file is read and nothing is downloaded. The same seed gives the same bytes, whatever the number of
-workers: each chunk of each file has its own generator. What a record is about, its key, decides its
-split (splits.py), so train never holds the numbers, the request or the question of a test.
+No file is read and nothing is downloaded. The same seed gives the same bytes whatever the number
+of workers: each chunk of each file has its own generator. What a record is about, its key, decides
+its split (splits.py), so train never holds the numbers, the request or the question of a test.
 
-    {fiction,science,code}_SPLIT   {"text"}; stories with "bits", their -log2 p(text); fiction_heldout
-    arithmetic_SPLIT, _unseen      {"question", "answer", "skeleton"} in GSM8K's form; new skeletons
-    logic_SPLIT, questions_SPLIT   {"question", "answer"}; four choices in ARC's form
-    chat_SPLIT, preferences_SPLIT  {"messages", "kind"}; {"prompt", "chosen", "rejected", "kind"}
-    prompts_SPLIT, canaries        {"messages", "check", "kind"}: questions whose answers can be checked
-    pretrain_SPLIT, sft_SPLIT      the mixes below, shuffled
-    meta.json                      records and bytes of text of each file; the entropy of the fiction
+    fiction, science, code   {"text"}; a story with "bits", its -log2 p(text) under the grammar
+    arithmetic               {"question", "answer", "skeleton"} in GSM8K's form
+    logic                    {"question", "answer"}
+    questions                four choices in ARC's form
+    chat                     {"messages", "kind"}
+    preferences              {"prompt", "chosen", "rejected", "kind"}
+    prompts                  {"messages", "check", "kind"}, whose answers can be checked
+    pretrain, sft            the mixes below, shuffled
+
+Each has a train, a valid and a test file, but prompts no train and the mixes no test. More tests:
+fiction_heldout (reserved pairs of kind and want), arithmetic_unseen (new skeletons), canaries (more
+prompts). meta.json counts records and bytes of text, and has the entropy of the fiction.
 """
 
 import os, sys
@@ -30,7 +35,7 @@ from pathlib import Path
 
 from bpe import world_arithmetic, world_chat, world_code, world_fiction, world_logic, world_science
 from bpe.splits import drawn
-from bpe.template import from_gsm8k, text_of
+from bpe.template import from_gsm8k
 from bpe.world_episodes import askable, requested
 from bpe.world_skeletons import UNSEEN
 
@@ -46,7 +51,7 @@ COUNTS = {("fiction", "test"): 600, ("fiction", "heldout"): 300, ("science", "te
           ("logic", "test"): 300, ("chat", "test"): 300, ("preferences", "train"): 4000,
           ("preferences", "valid"): 300, ("preferences", "test"): 300,
           ("prompts", "valid"): 300, ("prompts", "test"): 1600}
-CANARIES = 1000       # of the test prompts
+CANARIES = 5 / 8      # of the test prompts, 1,000
 CHUNK = 60_000        # bytes of text that one task makes, or
 RECORDS = 100         # records
 SPLITS = "train", "valid", "test"
@@ -92,31 +97,31 @@ def programming(rng, only):
     return world_chat.conversation(rng, only, ["function", "call"])
 
 
-MAKERS = {"fiction": fiction, "science": science, "code": code, "arithmetic": arithmetic, "logic": logic,
-          "chat": world_chat.conversation, "storytelling": storytelling, "programming": programming,
-          "preferences": world_chat.preference, "prompts": world_chat.prompt}
+MAKERS = {"fiction": fiction, "science": science, "code": code, "arithmetic": arithmetic,
+          "logic": logic, "chat": world_chat.conversation, "storytelling": storytelling,
+          "programming": programming, "preferences": world_chat.preference,
+          "prompts": world_chat.prompt}
 
 
 # ----------------------------------------------------------------------------
 # many of them, side by side
 
-READ = ("text", "question", "answer", "stem", "choices", "messages", "content",
-        "prompt", "chosen", "rejected")
+READ = {"text", "question", "answer", "stem", "choices", "messages", "content", "prompt", "chosen",
+        "rejected"}
 
 
 def texts(record):
     """All that a model may read in a record: the strings below the keys of READ."""
     if isinstance(record, str):
-        yield record
-    else:
-        inner = [record[key] for key in READ if key in record] if isinstance(record, dict) else record
-        for item in inner:
-            yield from texts(item)
+        return [record]
+    if isinstance(record, dict):
+        record = [record[key] for key in record if key in READ]
+    return [text for inner in record for text in texts(inner)]
 
 
 def size(record):
     """Bytes of text in a record."""
-    return sum(len(text.encode()) for text in texts(record))
+    return len("".join(texts(record)).encode())
 
 
 def as_messages(record, kind):
@@ -129,13 +134,13 @@ def as_messages(record, kind):
 
 
 def tasks(args):
-    """Every chunk that is to be made: (seed, stage, part, split, start, amount, whether in bytes)."""
-    amounts, n_bytes = [], args.megabytes * 1e6
-    for stage, mix, n in (("pretrain", PRETRAIN_MIX, n_bytes), ("sft", SFT_MIX, n_bytes * args.sft)):
+    """The chunks to make: (seed, stage, part, split, start, amount, whether that is in bytes)."""
+    amounts, whole = [], args.megabytes * 1e6
+    for stage, mix, n in (("pretrain", PRETRAIN_MIX, whole), ("sft", SFT_MIX, whole * args.sft)):
         amounts += [((stage, part, only), int(share * total), CHUNK)
                     for only, total in (("train", n), ("valid", max(VALID[0] * n, VALID[1])))
                     for part, share in mix.items()]
-    amounts += [(("held", part, only), count(n, args), RECORDS) for (part, only), n in COUNTS.items()]
+    amounts += [(("held", *where), count(n, args), RECORDS) for where, n in COUNTS.items()]
     return [(args.seed, *where, start, min(chunk, amount - start), chunk == CHUNK)
             for where, amount, chunk in amounts for start in range(0, amount, chunk)]
 
@@ -154,7 +159,8 @@ def make(task):
         mixed = as_messages(record, part)
         n_bytes = size(mixed)
         amount -= n_bytes if in_bytes else 1
-        lines.append((json.dumps(record), json.dumps(mixed), n_bytes))
+        line = json.dumps(record)
+        lines.append((line, line if mixed is record else json.dumps(mixed), n_bytes))
         words.update(re.findall(r"[a-z]+", " ".join(texts(mixed)).lower()))
     return lines, words
 
@@ -179,8 +185,9 @@ def files(made, args):
             random.Random(f"{args.seed} {name}").shuffle(lines)
         elif not name.endswith("train"):
             out[name] = list(dict.fromkeys(lines))
-    canaries = count(CANARIES, args)
-    out["canaries"], out["prompts_test"] = out["prompts_test"][:canaries], out["prompts_test"][canaries:]
+    prompts = out["prompts_test"]
+    n = int(CANARIES * len(prompts))
+    out["canaries"], out["prompts_test"] = prompts[:n], prompts[n:]
     return out | {f"questions_{only}": list(questions(only, args.seed)) for only in SPLITS}
 
 
@@ -191,11 +198,12 @@ def floor(stories):
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, required=True, help="folder to write to")
-    p.add_argument("--seed", type=int, default=0, help="of every choice [%(default)s]")
-    p.add_argument("--megabytes", type=float, default=14, help="of text in pretrain_train [%(default)s]")
-    p.add_argument("--sft", type=float, default=0.25, help="bytes of sft_train over those of pretrain_train [%(default)s]")
-    p.add_argument("--workers", type=int, default=min(8, os.cpu_count()), help="processes [%(default)s]")
+    add = p.add_argument
+    add("--out", type=Path, required=True, help="folder to write to")
+    add("--seed", type=int, default=0, help="of every choice [%(default)s]")
+    add("--megabytes", type=float, default=14, help="of text in pretrain_train [%(default)s]")
+    add("--sft", type=float, default=0.25, help="bytes of sft_train, of those [%(default)s]")
+    add("--workers", type=int, default=min(8, os.cpu_count()), help="processes [%(default)s]")
     args = p.parse_args(argv)
     if args.megabytes <= 0 or args.sft <= 0 or args.workers <= 0:
         p.error("--megabytes, --sft and --workers must be above zero")
@@ -220,8 +228,8 @@ def main(argv=None):
     for name, lines in written.items():
         (args.out / f"{name}.jsonl").write_text("".join(f"{line}\n" for line, _ in lines))
     (args.out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    for name, is_ in meta["files"].items():
-        print(f"{name:24} {is_['records']:7,} records {is_['bytes']:11,} bytes of text")
+    for name, file in meta["files"].items():
+        print(f"{name:24} {file['records']:7,} records {file['bytes']:11,} bytes of text")
     print(f"{len(words):,} distinct words; no model can spend fewer than "
           f"{meta['numbers']['fiction_floor_bits_per_byte']:.4f} bits per byte on this fiction")
     print(f"wrote {args.out} in {time.perf_counter() - begin:.1f} s; next: "

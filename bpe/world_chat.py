@@ -1,5 +1,5 @@
 """
-TinyWorld's chat: dialogues, preference pairs and prompts with checkable answers, over all its parts.
+TinyWorld's chat: dialogues, preference pairs and prompts with checkable answers over all parts.
 
     python bpe/world_chat.py                  # print five dialogues
 
@@ -44,7 +44,7 @@ def length(turn):
 
 
 def system(rng, turns):
-    """A system message or none, and whether it asks for the short replies; only where all have one."""
+    """A system message or none, and whether it asks for short replies; only where all have one."""
     if rng.random() > 0.12:
         return [], False
     terse = all(turn.short for turn in turns)
@@ -58,21 +58,21 @@ def messages(turns, terse):
 
 
 def conversation(rng, only, names=()):
-    """{"messages", "kind"}: a dialogue of the split; its last episode is one of the named or any."""
+    """{"messages", "kind"}: a dialogue whose last episode is one of the named, or any."""
     turns = some_turns(rng, only, names)
     head, terse = system(rng, turns)
     return {"messages": head + messages(turns, terse), "kind": turns[-1].kind}
 
 
 def preference(rng, only):
-    """{"prompt", "chosen", "rejected", "kind"}: two last replies that differ in one fact or step."""
+    """{"prompt", "chosen", "rejected", "kind"}: two replies that differ in one fact or step."""
     turns = some_turns(rng, only)
     return {"prompt": messages(turns, False)[:-1], "chosen": turns[-1].reply,
             "rejected": turns[-1].wrong, "kind": turns[-1].kind}
 
 
 def prompt(rng, only, kind=None):
-    """{"messages", "check", "kind"}: a dialogue up to the last question, and how to tell the answer."""
+    """{"messages", "check", "kind"}: a dialogue up to its last question, and what passes there."""
     kind = kind or rng.choice(list(KINDS))
     turns = some_turns(rng, only, KINDS[kind])
     head, terse = system(rng, turns)

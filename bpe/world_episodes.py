@@ -61,8 +61,8 @@ def askable(only):
 def open_question(rng, only):
     fact = rng.choice(askable(only))
     ask, reply = science.ask(rng, fact)
-    choices = [choice["text"] + "." for choice in science.question(rng, fact)["question"]["choices"]]
-    wrong = rng.choice([choice for choice in choices if choice != reply])
+    choices = science.question(rng, fact)["question"]["choices"]
+    wrong = rng.choice([c["text"] + "." for c in choices if c["text"] + "." != reply])
     return [contains("science", ask, reply, [reply[:-1]], wrong, fact, reply[:-1])]
 
 
@@ -78,7 +78,7 @@ def choice_question(rng, only):
 
 
 def follow_up(rng, only):
-    """Something about a subject, then questions that call it `it`. Science asks them of train's facts."""
+    """Something about a subject, then questions that call it `it`; of train alone, as in science."""
     if only != "train":
         return small_talk(rng, only)
     talked = []
@@ -134,12 +134,15 @@ def formatted(rng, only):
     turn, = rng.choice([open_question, choice_question, reasoning])(rng, only)
     if not turn.short:
         return formatted(rng, only)
-    wrong = turn.wrong.rstrip(".") if turn.kind == "science" else {"Yes": "No", "No": "Yes"}[turn.short]
-    ask = rng.choice(SHORT_ASKS).format(turn.ask)
-    return [exact("format", ask, turn.short, wrong[:len(turn.short)], turn.key)]
+    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong.rstrip("."))
+    if turn.check["type"] == "choice":
+        wrong = wrong[0]
+    return [exact("format", rng.choice(SHORT_ASKS).format(turn.ask), turn.short, wrong, turn.key)]
 
 
 def small_talk(rng, only):
+    if only == "train" and rng.random() < 0.25:
+        return talk.plain(rng)
     return drawn(rng, only, lambda rng: rng.choice(talk.EPISODES)(rng), lambda turns: turns[-1].key)
 
 

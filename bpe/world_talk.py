@@ -3,8 +3,8 @@ TinyWorld's small talk: who are you, what is my name, thanks, and what nobody he
 
     python bpe/world_talk.py                  # print one of each
 
-An episode is a list of turns of which the later ones may need the earlier. What talk there is to
-tell apart (a name, a favourite thing, a topic) is its key; the rest is common to all splits.
+An episode is a list of turns of which the later ones may need the earlier. Its key is what there is
+to tell apart: a name, a favourite thing, a topic. plain() has none, so train alone may use it.
 """
 
 import os, sys
@@ -27,6 +27,23 @@ I_AM = "I am Nano, a small language model."
 CAN = "I can tell stories, answer science questions, write short Python functions and calculate."
 
 
+PLAIN = {
+    "Hello! How can I help you?": ["Hello!", "Hi!", "Hey there!", "Good morning!", "Hello, Nano!"],
+    I_AM: ["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
+    CAN: ["What can you do?", "How can you help me?", "What are you good at?", "Help!"],
+    "You are welcome!": ["Thank you!", "Thanks.", "Thank you, that helped.", "Well done, thanks."],
+    "Goodbye! Come back soon.": ["Bye!", "Goodbye!", "See you later.", "That is all for today."],
+    "I am well. What would you like to know?": ["How are you?", "How do you do?"],
+}
+
+
+def plain(rng):
+    """What everybody says."""
+    reply, other = rng.sample(list(PLAIN), 2)
+    ask = rng.choice(PLAIN[reply])
+    return [contains("chat", ask, reply, [reply], other, (ask,))]
+
+
 def greeting(rng):
     name, other = rng.sample(NAMES, 2)
     hello = rng.choice(HELLO)
@@ -39,20 +56,20 @@ def greeting(rng):
 
 def identity(rng):
     hello, name, other = rng.choice(HELLO), *rng.sample(NAMES, 2)
-    opening = rng.choice([f"{hello}! ", f"{hello}, I am {name}. ", f"{name} wants to know: ", ""])
+    opening = rng.choice([f"{hello}, I am {name}. ", f"{name} wants to know: ", f"{name} here. "])
     ask = rng.choice(["Who are you?", "What are you?", "What is your name?", "Are you a person?"])
     reply = "No. " + I_AM if "person" in ask else I_AM
     return [contains("chat", opening + ask, reply, ["Nano"], reply.replace("Nano", other),
-                     ("identity", opening, ask))]
+                     ("identity", name, ask))]
 
 
 def ability(rng):
     hello, name = rng.choice(HELLO), rng.choice(NAMES)
-    opening = rng.choice([f"{hello}! ", f"I am {name}. ", f"{name} asks: "])
+    opening = rng.choice([f"{hello}, I am {name}. ", f"I am {name}. ", f"{name} asks: "])
     ask = rng.choice(["What can you do?", "How can you help me?", "What are you good at?"])
     wrong = CAN.replace("tell stories", "fly planes").replace("calculate", "cook")
     return [contains("chat", opening + ask, CAN, ["stories", "calculate"], wrong,
-                     ("ability", opening, ask))]
+                     ("ability", name, ask))]
 
 
 def thanks(rng):
@@ -105,7 +122,7 @@ EPISODES = [greeting, identity, ability, thanks, memory, memory, unknown]
 
 def main():
     rng = random.Random(0)
-    for episode in EPISODES:
+    for episode in [plain, *EPISODES]:
         for turn in episode(rng):
             print(f"{turn.ask}\n    {turn.reply}    not: {turn.wrong}")
 
