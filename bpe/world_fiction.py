@@ -43,17 +43,10 @@ TABLES = {
     "kind": lambda facts: KINDS[facts.get("sex")],
     "mate": lambda facts: MATES[facts["sex"]],
     "friend": lambda facts: OTHER[facts["sex"]],
-    "other": lambda facts: OTHER[facts["sex"]],
     "barrier": lambda facts: words.TROUBLE[facts["trouble"]]["barrier"],
-    "grim": lambda facts: words.TROUBLE[facts["trouble"]]["grim"],
     "tool": lambda facts: words.TROUBLE[facts["trouble"]]["tool"],
-    "handy": lambda facts: words.TROUBLE[facts["trouble"]].get("handy", words.HANDY),
 }
 
-ON_ROAD = ["water", "gap", "gate", "dark", "thorns", "stone", "guard", "sleeper", "fork", "toll"]
-TROUBLES = {"cloth": [*ON_ROAD, "height", "depth", "torn"],  # by what the wanted thing is made of
-            "hard": [*ON_ROAD, "height", "depth", "broken"],
-            "big": [*ON_ROAD, "broken"]}
 EXTRAS = ["", "detail", "leave", "sight", "detail leave", "detail sight", "leave sight"]
 
 
@@ -74,11 +67,11 @@ def tell(t):
 
 def set_out_alone(t):
     """The hero fails, then finds a tool or gets it from somebody who comes by."""
-    fail, solve = trouble(t)
-    t.tell(fail)
+    solve = trouble(t)
+    t.tell(s.FAIL)
     if t.choose(["find", "swap"]) == "find":
         t.tell(s.FIND)
-        succeed(t, solve, s.END_ALONE, Who=t.facts["He"], who=t.facts["he"], them=t.facts["him"])
+        succeed(t, solve, s.END_ALONE, Who=t.facts["He"], who=t.facts["he"])
     else:
         t.tell(s.OFFER)
         t.tell(s.SWAP)
@@ -90,24 +83,24 @@ def meet_somebody(t):
     t.tell(s.MEET)
     need, answer = s.NEED[t.choose(list(s.NEED))], t.choose(["give", "refuse"])
     t.tell(need[answer])
-    fail, solve = trouble(t)
+    solve = trouble(t)
     if answer == "give":
-        t.tell([*s.RETURN, need["thank"]])
+        t.tell(s.RETURN)
         succeed_together(t, solve)
     elif t.choose(["pardon", "without"]) == "pardon":
         t.tell(s.SORRY)
         succeed_together(t, solve)
     else:
-        for sentences in (fail, s.PASS, s.HOME, s.LESSON):
+        for sentences in (s.FAIL, s.PASS, s.HOME, s.LESSON):
             t.tell(sentences)
 
 
 def trouble(t):
-    """What stands in the way. Returns the sentences about what fails and about what helps."""
-    t.facts["trouble"] = t.choose(TROUBLES[t.facts["make"]])
-    arrive, fail, solve = s.PLOT[t.facts["trouble"]]
+    """What stands in the way. Returns the sentences about what helps."""
+    t.facts["trouble"] = t.choose(list(s.PLOT))
+    arrive, solve = s.PLOT[t.facts["trouble"]]
     t.tell(arrive)
-    return fail, solve
+    return solve
 
 
 def succeed(t, solve, endings, **who):
@@ -118,7 +111,7 @@ def succeed(t, solve, endings, **who):
 
 
 def succeed_together(t, solve):
-    succeed(t, solve, s.END_TOGETHER, Who="They", who="they", them="them")
+    succeed(t, solve, s.END_TOGETHER, Who="They", who="they")
 
 
 class Story(NamedTuple):
