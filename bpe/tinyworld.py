@@ -41,8 +41,8 @@ from bpe.world_skeletons import UNSEEN
 
 # Shares of the bytes. Pretraining is mostly fiction, whose entropy is known, and arithmetic, which
 # takes the most examples to learn; SFT is mostly arithmetic and dialogue.
-PRETRAIN_MIX = {"fiction": 0.36, "science": 0.22, "code": 0.06, "arithmetic": 0.24, "logic": 0.02,
-                "chat": 0.10}
+PRETRAIN_MIX = {"fiction": 0.45, "science": 0.22, "code": 0.04, "arithmetic": 0.18, "logic": 0.02,
+                "chat": 0.09}
 SFT_MIX = {"arithmetic": 0.45, "chat": 0.40, "storytelling": 0.10, "programming": 0.05}
 VALID = 0.02, 50_000  # bytes of a validation mix: their share of its training mix's, and the least
 FULL = 4              # megabytes from which on the counts below hold; a smaller corpus has fewer
@@ -151,7 +151,7 @@ def count(n, args):
 
 
 def make(task):
-    """A chunk: [(line, the line as the mixes have it, bytes of text)] and the set of its words."""
+    """A chunk: [(line, the line as the mixes have it, bytes of text)] and what stands between its spaces."""
     seed, stage, part, only, start, amount, in_bytes = task
     rng, lines, words = random.Random(f"{seed} {stage} {part} {only} {start}"), [], set()
     while amount > 0:
@@ -161,7 +161,7 @@ def make(task):
         amount -= n_bytes if in_bytes else 1
         line = json.dumps(record)
         lines.append((line, line if mixed is record else json.dumps(mixed), n_bytes))
-        words.update(re.findall(r"[a-z]+", " ".join(texts(mixed)).lower()))
+        words.update(" ".join(texts(mixed)).split())
     return lines, words
 
 
@@ -212,11 +212,12 @@ def parse(argv):
 
 def main(argv=None):
     args, begin = parse(argv), time.perf_counter()
-    made, words, work = {}, set(), tasks(args)
+    made, found, work = {}, set(), tasks(args)
     with Pool(args.workers) as pool:
-        for (_, *where, _, _, _), (lines, found) in zip(work, pool.imap(make, work)):
+        for (_, *where, _, _, _), (lines, words) in zip(work, pool.imap(make, work)):
             made.setdefault(tuple(where), []).extend(lines)
-            words |= found if where[-1] == "train" else set()
+            found |= words if where[-1] == "train" else set()
+    words = set(re.findall("[a-z]+", " ".join(found).lower()))
     written = files(made, args)
     meta = {"source": "tinyworld", "seed": args.seed,
             "files": {f"{name}.jsonl": {"records": len(lines), "bytes": sum(n for _, n in lines)}

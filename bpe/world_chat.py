@@ -3,8 +3,8 @@ TinyWorld's chat: dialogues, preference pairs and prompts with checkable answers
 
     python bpe/world_chat.py                  # print five dialogues
 
-A dialogue is one to three episodes (world_episodes.py), so topics change, under a system prompt now
-and then; a terse one is obeyed. It is built from episodes of its own split alone, so train never
+A dialogue is a few episodes (world_episodes.py), so topics change, under a system prompt now and
+then; a terse one is obeyed. It is built from episodes of its own split alone, so train never
 asks what test asks.
 """
 
@@ -26,11 +26,11 @@ KINDS = {"story": ["story"], "science": ["open_question", "choice_question"],
          "format": ["formatted"], "chat": ["small_talk", "follow_up", "unknown"]}
 PLAIN = ["You are Nano, a helpful assistant.", "You are a friendly teacher.", "Answer truthfully."]
 TERSE = ["You are a terse assistant.", "Answer as briefly as you can.", "Give the bare answer."]
-LONG = 400  # characters after which a dialogue takes no further episode: it has to fit the context
+LONG = 300  # characters after which a dialogue takes no further episode: it has to fit the context
 
 
 def some_turns(rng, only, names=()):
-    """The turns of one to three episodes, the last of which is one of the named or any."""
+    """The turns of one or more episodes, the last of which is one of the named or any."""
     last = rng.choice(names) if names else rng.choices(list(WEIGHTS), WEIGHTS.values())[0]
     turns = getattr(episodes, last)(rng, only)
     while rng.random() < 0.4 and sum(map(length, turns)) < LONG:

@@ -29,6 +29,7 @@ STORY_ASKS = [
 ]
 SHORT_ASKS = ["{} Answer with the bare value.", "{} Give only the answer.",
               "Reply with the answer alone: {}"]
+LETTER_ASKS = ["{}\nAnswer with the letter only.", "Reply with one letter: {}"]
 
 
 def requested(facts):
@@ -58,12 +59,16 @@ def askable(only):
     return [fact for fact in science.facts() if science.split(fact) == only]
 
 
+def untrue(rng, fact):
+    """A value that the fact's subject does not have, as a reply."""
+    choices = [choice["text"] for choice in science.question(rng, fact)["question"]["choices"]]
+    return rng.choice([text for text in choices if text.lower() != fact.value.lower()]) + "."
+
+
 def open_question(rng, only):
     fact = rng.choice(askable(only))
     ask, reply = science.ask(rng, fact)
-    choices = science.question(rng, fact)["question"]["choices"]
-    wrong = rng.choice([c["text"] + "." for c in choices if c["text"] + "." != reply])
-    return [contains("science", ask, reply, [reply[:-1]], wrong, fact, reply[:-1])]
+    return [contains("science", ask, reply, [reply[:-1]], untrue(rng, fact), fact, reply[:-1])]
 
 
 def choice_question(rng, only):
@@ -85,20 +90,19 @@ def follow_up(rng, only):
     while len(talked) < 2:
         subject = rng.choice(askable(only)).subject
         talked = science.follow_up(rng, subject)
-    return [contains("chat", ask, reply, [reply[:-1]], another(rng, only, reply), (subject, ask))
-            for ask, reply in talked]
-
-
-def another(rng, only, reply):
-    """A reply to some other question, which is wrong here."""
-    other = open_question(rng, only)[0].reply
-    return another(rng, only, reply) if reply[:-1].lower() in other.lower() else other
+    (ask, reply), *later = talked
+    facts = {fact.value.lower(): fact for fact in askable(only) if fact.subject == subject}
+    turns = [exact("chat", ask, reply, "I do not know.", (subject, ask))]
+    for ask, reply in later:
+        fact = facts[reply[:-1].lower()]
+        turns.append(contains("chat", ask, reply, [reply[:-1]], untrue(rng, fact), fact))
+    return turns
 
 
 def unknown(rng, only):
     """A question about something that does not exist."""
     ask, reply = drawn(rng, only, science.unknown, lambda item: item[0])
-    wrong = f"I have heard of that. The answer: {another(rng, only, reply)}"
+    wrong = f"I have heard of that. The answer: {untrue(rng, rng.choice(askable(only)))}"
     return [contains("chat", ask, reply, ["do not know"], wrong, ask)]
 
 
@@ -134,10 +138,10 @@ def formatted(rng, only):
     turn, = rng.choice([open_question, choice_question, reasoning])(rng, only)
     if not turn.short:
         return formatted(rng, only)
-    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong.rstrip("."))
-    if turn.check["type"] == "choice":
-        wrong = wrong[0]
-    return [exact("format", rng.choice(SHORT_ASKS).format(turn.ask), turn.short, wrong, turn.key)]
+    letter = turn.check["type"] == "choice"
+    ask = rng.choice(LETTER_ASKS if letter else SHORT_ASKS).format(turn.ask)
+    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong[0] if letter else turn.wrong[:-1])
+    return [exact("format", ask, turn.short, wrong, turn.key)]
 
 
 def small_talk(rng, only):
