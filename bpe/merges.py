@@ -101,7 +101,7 @@ def learn(words, n_merges):
 
 def apply(ids, rank):
     """
-    ids, a list, with every pair that rank knows joined, the lowest rank first, leftmost first.
+    ids, a list that may be changed, with every pair that rank knows joined: lowest rank first, leftmost first.
     rank: dict pair -> the id it makes; earlier merges have smaller ids.
     """
     if len(ids) > LONG:
