@@ -21,7 +21,7 @@ import torch
 
 from bpe.template import render
 from eval import canaries
-from eval.inputs import load_model, read_jsonl
+from eval.inputs import load_model, read_jsonl, write_answers
 from gpt import checkpoint
 from train.adamw import AdamW
 from train.device import device, prepare
@@ -41,8 +41,8 @@ def parse(argv):
     add("--checkpoint", type=Path, required=True, help="the pretrained run")
     add("--data", type=Path, required=True, help="folder of sft_train.jsonl and sft_valid.jsonl")
     add("--out", type=Path, default=Path("out/align/sft"), help="where to write [%(default)s]")
-    add("--tokens", type=int, default=1_400_000, help="tokens to train on, padding included [%(default)s]")
-    add("--batch", type=int, default=16, help="rows of a step [%(default)s]")
+    add("--tokens", type=int, default=1_150_000, help="tokens to train on, padding included [%(default)s]")
+    add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
     add("--muon-lr", type=float, default=0.01, help="peak rate of the matrices [%(default)s]")
     add("--adamw-lr", type=float, default=0.002, help="peak rate of embedding, head and norms [%(default)s]")
     add("--clip", type=float, default=1.0, help="largest gradient norm [%(default)s]")
@@ -133,6 +133,7 @@ def main(argv=None):
     ledger = canaries.block(before, after) if items else None
     if items:
         print(f"canaries before: {canaries.show(before)}\n         after: {canaries.show(after)}")
+        write_answers(args.out, after["answers"])
     write_metrics(args.out, seed=args.seed, checkpoint=checkpoint.load(args.out / "run", "cpu")[2]["hash"],
                   seconds=time.time() - start, numbers=numbers, canaries=ledger)
     print(f"wrote {args.out / 'run'}; next: python chat/cli.py --checkpoint {args.out / 'run'}")

@@ -205,14 +205,15 @@ class Engine:
 def generate(model, tokenizer, prompts, max_new, sampling=Sampling(), seed=0, tools=TOOLS, slots=128):
     """
     The replies to many prompts, in their order; prompt i is sampled with seed + i.
-    prompts: lists of ids, at most model.config.context - 1 long;  tools: None for none;  returns: list of Reply
+    prompts: lists of ids; one that leaves no room in the model's context gets no id and finished = "length"
+    tools: None for none;  returns: list of Reply
     """
-    if not prompts:
-        return []
-    context = min(model.config.context, max(map(len, prompts)) + max_new)
-    engine = Engine(model, tokenizer, min(slots, len(prompts)), context)
-    replies = [engine.submit(ids, max_new, sampling, seed + i, tools=tools) for i, ids in enumerate(prompts)]
-    engine.waiting = deque(sorted(replies, key=lambda reply: -len(reply.prompt)))  # little padding in each pass
+    fitting = [len(ids) for ids in prompts if len(ids) < model.config.context]
+    context = min(model.config.context, max(fitting, default=1) + max_new)
+    engine = Engine(model, tokenizer, min(slots, max(1, len(fitting))), context)
+    replies = [engine.submit(ids, max_new, sampling, seed + i, tools=tools) if len(ids) < context
+               else Reply(ids, 0, sampling, seed + i, finished="length") for i, ids in enumerate(prompts)]
+    engine.waiting = deque(sorted(engine.waiting, key=lambda reply: -len(reply.prompt)))  # little padding in each pass
     while engine.busy:
         engine.step()
     return replies

@@ -40,9 +40,10 @@ def parse(argv):
     add("--data", type=Path, required=True, help="folder of token shards")
     add("--tokenizer", type=Path, required=True, help="folder of the tokenizer that wrote them")
     add("--out", type=Path, default=Path("out/train/train"), help="where to write [%(default)s]")
-    add("--tokens", type=int, default=3_400_000, help="tokens to train on [%(default)s]")
+    add("--tokens", type=int, default=2_900_000, help="tokens to train on [%(default)s]")
     add("--batch", type=int, default=16, help="rows of a step [%(default)s]")
-    add("--context", type=int, default=256, help="tokens of a row [%(default)s]")
+    add("--length", type=int, default=256, help="tokens of a row [%(default)s]")
+    add("--context", type=int, default=512, help="tokens that the model is made for, a chat's [%(default)s]")
     add("--layers", type=int, default=4, help="[%(default)s]")
     add("--width", type=int, default=192, help="channels [%(default)s]")
     add("--heads", type=int, default=4, help="query heads [%(default)s]")
@@ -75,7 +76,7 @@ def train(args, model, loader, valid, tokenizer, where):
     muon, adamw = Muon(matrices, weight_decay=args.weight_decay), AdamW(rest)
     rates = (muon, args.muon_lr), (adamw, args.adamw_lr)
     best, clock, run = Best(), Clock(), args.out / "run"
-    steps, done, first = math.ceil(args.tokens / (args.batch * args.context)), 0, 0
+    steps, done, first = math.ceil(args.tokens / (args.batch * args.length)), 0, 0
     parts = {"muon": muon, "adamw": adamw, "loader": loader, "best": best, "clock": clock}
     if (run / "latest").exists():
         state = checkpoint.load_state(run)
@@ -88,7 +89,7 @@ def train(args, model, loader, valid, tokenizer, where):
         done += 1
         factor = trapezoid(done, steps, cooldown=args.cooldown)
         loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where)
-        clock.tokens += args.batch * args.context
+        clock.tokens += args.batch * args.length
         numbers = {}
         if done % args.eval_every == 0 or done == steps:
             numbers["valid_loss_nats"] = evaluate(model, valid, where)
@@ -134,9 +135,9 @@ def main(argv=None):
     model = prepare(Llama(Config(
         vocab_size=tokenizer.n_vocab, n_layer=args.layers, n_head=args.heads, n_kv_head=args.kv_heads,
         n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True)), where)
-    loader = Loader(Shards(data, meta["boundary"]), meta["boundary"], args.batch, args.context, args.seed)
+    loader = Loader(Shards(data, meta["boundary"]), meta["boundary"], args.batch, args.length, args.seed)
     loader.n_bytes = meta["splits"]["train"]["bytes"]
-    check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.context)
+    check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.length)
     valid = [check.next() for _ in range(max(1, args.eval_rows // args.batch))]
     size, held = sum(p.numel() for p in model.parameters()), meta["splits"]["train"]
     print(f"{size:,} parameters on {where}; {held['tokens']:,} tokens in {held['documents']:,} documents; "
