@@ -14,7 +14,7 @@
 #
 # A stage that is done from the same inputs, arguments and sources is skipped; a killed run continues.
 
-set -euo pipefail
+set -eo pipefail   # no -u: the bash of macOS takes an empty array for an unset one
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export DATA=${DATA:-tinyworld} SIZE=${SIZE:-full} OUT=${OUT:-out} PYTHONUNBUFFERED=1
 run=$OUT/$DATA
@@ -56,13 +56,14 @@ stage() {  # stage NAME INPUTS... -- python SCRIPT ARGS: see train/stage.py
 
 sizes() {  # what each size of a run is made of
     case $DATA-$SIZE in
-        tinyworld-full)   corpus="bpe/tinyworld.py";                    vocab=2048; items=(); canaries=() ;;
+        tinyworld-full)   corpus="bpe/tinyworld.py";                    vocab=2048 ;;
         tinyworld-mini)   corpus="bpe/tinyworld.py --megabytes 0.3";    vocab=1024 ;;
-        tinystories-full) corpus="bpe/realworld.py";                    vocab=4096; items=(); canaries=() ;;
+        tinystories-full) corpus="bpe/realworld.py";                    vocab=4096 ;;
         tinystories-mini) corpus="bpe/realworld.py --limit 300";        vocab=1024 ;;
         *) die "no DATA=$DATA with SIZE=$SIZE. DATA is tinyworld or tinystories, SIZE full or mini." ;;
     esac
-    pretrain=() sft=()
+    items=() canaries=() pretrain=() sft=() primer=()
+    [ "$DATA" = tinyworld ] && primer=(--primer "$run/corpus/primer_train.jsonl")
     if [ "$SIZE" = mini ]; then
         items=(--limit 20) canaries=(--canaries 30)
         pretrain=(--tokens 60000 --layers 2 --width 64 --heads 2 --kv-heads 2 --hidden 128 --batch 8 --save-every 10)
@@ -78,7 +79,7 @@ speedrun() {
     stage corpus -- python $corpus --out "$c"
     stage tokenizer corpus -- python bpe/train.py --data "$c/pretrain_train.jsonl" --vocab $vocab --out "$t"
     stage shards corpus tokenizer -- python bpe/shards.py --train "$c/pretrain_train.jsonl" \
-        --valid "$c/pretrain_valid.jsonl" --tokenizer "$t" --out "$run/shards"
+        --valid "$c/pretrain_valid.jsonl" "${primer[@]}" --tokenizer "$t" --out "$run/shards"
     stage pretrain shards tokenizer -- python train/train.py --data "$run/shards" --tokenizer "$t" \
         --out "$run/pretrain" "${pretrain[@]}"
     stage sft pretrain corpus -- python align/sft.py --checkpoint "$run/pretrain/run" --data "$c" \
@@ -93,9 +94,16 @@ evaluate() {  # measure NAME SCRIPT ARGS: a stage that measures the chat model
     measure() { stage "$1" sft -- python "$2" --checkpoint "$run/sft/run" --out "$run/$1" "${items[@]}" "${@:3}"; }
     local real=${DATA_MIRROR:-${DATA_DIR:-data}}/gsm8k/test.jsonl
     if [ "$DATA" = tinyworld ]; then
-        measure eval_arithmetic eval/gsm8k.py --data "$c/arithmetic_test.jsonl" --unseen "$c/arithmetic_unseen.jsonl" --no-tool
-        measure eval_science eval/choice.py --data "$c/questions_test.jsonl"
-        measure eval_fiction eval/perplexity.py --data "$c/fiction_test.jsonl" --heldout "$c/fiction_heldout.jsonl"
+        measure eval_arithmetic eval/gsm8k.py --data "$c"
+        measure eval_science eval/choice.py --data "$c"
+        stage eval_fiction pretrain -- python eval/perplexity.py --checkpoint "$run/pretrain/run" \
+            --data "$c" --out "$run/eval_fiction" "${items[@]}"
+    fi
+    if [ "$DATA" = tinystories ]; then
+        stage ngram corpus -- python makemore/ngram.py --train "$c/fiction_train.jsonl" --valid "$c/fiction_valid.jsonl" \
+            --test "$c/fiction_test.jsonl" --out "$run/ngram"
+        stage eval_fiction pretrain ngram -- python eval/perplexity.py --checkpoint "$run/pretrain/run" --data "$c" \
+            --ngram "$run/ngram/metrics.json" --out "$run/eval_fiction" "${items[@]}"
     fi
     if [ -e "$real" ]; then   # the real test needs a download or a mirror; without one its score is null
         measure eval_gsm8k eval/gsm8k.py --data "$real" --limit 200 --name gsm8k_first200

@@ -41,6 +41,7 @@ def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--train", type=Path, nargs="+", required=True, help="files of training documents")
     p.add_argument("--valid", type=Path, nargs="+", required=True, help="files of validation documents")
+    p.add_argument("--primer", type=Path, nargs="+", default=[], help="files to be trained on first, if any")
     p.add_argument("--tokenizer", type=Path, required=True, help="folder of tokenizer.json")
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--size", type=int, default=100_000_000, help="tokens in a shard, at most [%(default)s]")
@@ -225,7 +226,7 @@ def load(folder, split, tokenizer_hash=None, vocab_size=None):
 
 def main(argv=None):
     args = parse(argv)
-    for path in args.train + args.valid:
+    for path in args.train + args.valid + args.primer:
         if not path.is_file():
             sys.exit(f"no {path}; python bpe/tinyworld.py --out {path.parent}")
     if not 0 < args.size < 2**31:
@@ -235,11 +236,13 @@ def main(argv=None):
     except ValueError as e:
         sys.exit(str(e))
     args.out.mkdir(parents=True, exist_ok=True)
-    for old in [args.out / "meta.json", *args.out.glob("train_*.bin"), *args.out.glob("valid_*.bin")]:
+    for old in [args.out / "meta.json", *args.out.glob("*_*.bin")]:
         old.unlink(missing_ok=True)                          # meta.json first: from here on, unfinished
     meta = {"tokenizer": tokenizer.hash, "vocab_size": tokenizer.n_vocab,
             "boundary": tokenizer.specials["<|bos|>"], "splits": {}}
-    for split, files in [("train", args.train), ("valid", args.valid)]:
+    for split, files in [("train", args.train), ("valid", args.valid), ("primer", args.primer)]:
+        if not files:
+            continue
         docs = (item for path in files for item in records(path))
         entry = write(docs, args.out, split, tokenizer, args.size, args.workers)
         meta["splits"][split] = entry | {"source": [path.name for path in files]}

@@ -33,7 +33,8 @@ import time
 from multiprocessing import Pool
 from pathlib import Path
 
-from bpe import world_arithmetic, world_chat, world_code, world_fiction, world_logic, world_science
+from bpe import world_arithmetic, world_chat, world_code, world_fiction, world_format, world_logic
+from bpe import world_science
 from bpe.splits import drawn
 from bpe.template import from_gsm8k
 from bpe.world_episodes import askable, requested
@@ -41,9 +42,11 @@ from bpe.world_skeletons import UNSEEN
 
 # Shares of the bytes. Pretraining is mostly fiction, whose entropy is known, and arithmetic, which
 # takes the most examples to learn; SFT is mostly arithmetic and dialogue.
-PRETRAIN_MIX = {"fiction": 0.45, "science": 0.22, "code": 0.04, "arithmetic": 0.18, "logic": 0.02,
-                "chat": 0.09}
-SFT_MIX = {"arithmetic": 0.45, "chat": 0.40, "storytelling": 0.10, "programming": 0.05}
+PRETRAIN_MIX = {"fiction": 0.40, "science": 0.29, "code": 0.03, "arithmetic": 0.15, "logic": 0.02,
+                "echo": 0.03, "chat": 0.08}
+PRIMER_MIX = {"echo": 1}  # to be read first: lists to say back, since every other part needs copying
+PRIMER = 0.08             # bytes of the primer over those of the pretraining mix
+SFT_MIX = {"arithmetic": 0.32, "chat": 0.38, "storytelling": 0.12, "telling": 0.14, "programming": 0.04}
 VALID = 0.02, 50_000  # bytes of a validation mix: their share of its training mix's, and the least
 FULL = 4              # megabytes from which on the counts below hold; a smaller corpus has fewer
 COUNTS = {("fiction", "test"): 600, ("fiction", "heldout"): 300, ("science", "test"): 300,
@@ -89,6 +92,17 @@ def logic(rng, only):
     return {"question": question, "answer": answer}
 
 
+def echo(rng, only):
+    turn = drawn(rng, only, world_format.echo, lambda turn: turn.key)
+    return as_messages({"question": turn.ask, "answer": turn.reply}, "format")
+
+
+def telling(rng, only):
+    told, key = drawn(rng, only, world_science.explain, lambda item: item[1])
+    ask = rng.choice(["Tell me about {}.", "What do you know about {}?", "Describe {}."])
+    return as_messages({"question": ask.format(key.split(":")[0]), "answer": told}, "science")
+
+
 def storytelling(rng, only):
     return world_chat.conversation(rng, only, ["story"])
 
@@ -98,8 +112,8 @@ def programming(rng, only):
 
 
 MAKERS = {"fiction": fiction, "science": science, "code": code, "arithmetic": arithmetic,
-          "logic": logic, "chat": world_chat.conversation, "storytelling": storytelling,
-          "programming": programming, "preferences": world_chat.preference,
+          "logic": logic, "echo": echo, "chat": world_chat.conversation, "storytelling": storytelling,
+          "telling": telling, "programming": programming, "preferences": world_chat.preference,
           "prompts": world_chat.prompt}
 
 
@@ -136,6 +150,7 @@ def as_messages(record, kind):
 def tasks(args):
     """The chunks to make: (seed, stage, part, split, start, amount, whether that is in bytes)."""
     amounts, whole = [], args.megabytes * 1e6
+    amounts += [(("primer", part, "train"), int(whole * PRIMER * share), CHUNK) for part, share in PRIMER_MIX.items()]
     for stage, mix, n in (("pretrain", PRETRAIN_MIX, whole), ("sft", SFT_MIX, whole * args.sft)):
         amounts += [((stage, part, only), int(share * total), CHUNK)
                     for only, total in (("train", n), ("valid", max(VALID[0] * n, VALID[1])))
@@ -176,12 +191,12 @@ def files(made, args):
     """{file: [(line, bytes of text)]} from {(stage, part, split): what make() returned}"""
     out = {}
     for (stage, part, only), lines in made.items():
-        name = "chat" if part in ("storytelling", "programming") else part
+        name = "chat" if part in ("storytelling", "programming", "telling", "echo") else part
         out.setdefault(f"{name}_{only}", []).extend((line, n) for line, _, n in lines)
         if stage != "held":
             out.setdefault(f"{stage}_{only}", []).extend((mixed, n) for _, mixed, n in lines)
     for name, lines in out.items():
-        if name.startswith(("pretrain", "sft")):
+        if name.startswith(("primer", "pretrain", "sft")):
             random.Random(f"{args.seed} {name}").shuffle(lines)
         elif not name.endswith("train"):
             out[name] = list(dict.fromkeys(lines))

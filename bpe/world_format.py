@@ -11,6 +11,7 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 
 import random
 
+from bpe import world_words
 from bpe.world_turn import exact
 
 GROUPS = {
@@ -25,6 +26,7 @@ GROUPS = {
 }
 GROUPS = {name: words.split() for name, words in GROUPS.items()}
 WORDS = sum(GROUPS.values(), [])
+VOCABULARY = sorted({word for table in world_words.TABLES.values() for word in table} | set(WORDS))
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 JOINTS = {"commas": ", ", "semicolons": "; ", "slashes": "/", "plus signs": "+", "spaces": " "}
 MARKS = {"quotation marks": '""', "square brackets": "[]", "round brackets": "()", "stars": "**"}
@@ -119,6 +121,18 @@ def repeat(rng):
                  " ".join(swapped(words, rng)), ("repeat", *words))
 
 
+def echo(rng):
+    """
+    A long list to say back. No word of it can be guessed, so half of it can only be copied: the shortest
+    way for a model to learn to copy, which names, numbers and the words of a user all depend on.
+    """
+    words = [rng.choice(VOCABULARY) if rng.random() < 0.8 else str(rng.randint(0, 999))
+             for _ in range(rng.randint(6, 16))]
+    ask = rng.choice(["Repeat exactly: {}", "Say this back to me, word for word: {}", "Copy: {}"])
+    wrong = " ".join(swapped(words, rng))
+    return exact("format", ask.format(" ".join(words)), " ".join(words), wrong, ("echo", *words))
+
+
 def join(rng):
     a, b, c = words = rng.sample(WORDS, 3)
     name, other = rng.sample(list(JOINTS), 2)
@@ -136,7 +150,7 @@ def marks(rng):
                  f"{wrong_left}{a} {b}{wrong_right}", ("marks", a, b, name))
 
 
-TASKS = [say, capitals, spell, reverse, members, dashes, place, count, repeat, join, marks]
+TASKS = [say, capitals, spell, reverse, members, dashes, place, count, repeat, echo, join, marks]
 
 
 def main():

@@ -22,10 +22,6 @@ type | a gas giant | it has no ground to stand on
 type | an ice giant | it is very cold
 type | a dwarf planet | it is smaller than our moon
 moons | no moons | its nights have no moonlight
-color | blue | we know that it is hotter than the sun
-color | white | we know that it is hotter than the sun
-color | orange | we know that it is cooler than the sun
-color | red | we know that it is cooler than the sun
 class | a mammal | it feeds its young with milk
 class | a mammal | it breathes with lungs
 class | a bird | it lays eggs

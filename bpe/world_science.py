@@ -238,8 +238,34 @@ def gather(rng):
     return f"{told}: {', '.join(names[:-1])} and {names[-1]}.", f"{fact.value}: {listed(names)}"
 
 
+def entry(rng, subject):
+    """All that the tables say of a subject, in the fewest words: "Copper: symbol Cu; row 4; ..." """
+    told = rng.sample(by("subject")[subject], len(by("subject")[subject]))
+    said = [fact.value if fact.value.startswith(fact.column) else f"{fact.column} {fact.value}" for fact in told]
+    return f"{upper(subject)}: {'; '.join(said)}."
+
+
+def index(facts):
+    """Single facts, a line each, the column first as in a question: "symbol of copper: Cu" """
+    return "\n".join(f"{fact.column} of {fact.subject}: {fact.value}" for fact in facts)
+
+
+def almanac(rng):
+    """
+    A page of a reference book -> (text, key). Prose tells a fact in some fifty bytes, a reference book in
+    twenty: a small model has to meet each of a thousand facts many times within minutes.
+    """
+    if rng.random() < 0.5:
+        subjects = rng.sample(sorted(by("subject")), 3)
+        return "\n".join(entry(rng, subject) for subject in subjects), f"almanac: {listed(subjects)}"
+    facts = rng.sample(stated(), 8)
+    return index(facts), f"almanac: {listed(fact.subject for fact in facts)}"
+
+
 def document(rng):
-    """Two or three short texts -> (text, key); documents of one key tell the same facts."""
+    """Prose or a page of the almanac, half and half -> (text, key); documents of one key tell the same facts."""
+    if rng.random() < 0.5:
+        return almanac(rng)
     makers = rng.choices([explain, compare], weights=[75, 25], k=2) + [gather] * (rng.random() < 0.2)
     texts, keys = zip(*(make(rng) for make in makers))
     return "\n\n".join(texts), "; ".join(sorted(keys))
@@ -304,7 +330,7 @@ def follow_up(rng, subject):
 ONSETS = "b bl br d dr f fl g gl gr k kl kr m n p pl pr r s sk sl st t tr v z".split()
 VOWELS = "a e i o u".split()
 CODAS = "b d g k l m n nd nk p r rn sk t x z".split()
-FORMS = {"elements": "{}ium", "planets": "{}", "moons": "{}", "stars": "{}", "animals": "a {}",
+FORMS = {"elements": "{}ium", "planets": "{}", "animals": "a {}",
          "materials": "{}ite", "organs": "the {}", "plants": "a {}"}
 NO_IDEA = ["I do not know {s}.", "I do not know. I have never heard of {s}.",
            "I have never heard of {s}, so I do not know.",

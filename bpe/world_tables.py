@@ -70,56 +70,6 @@ Eris | - | a dwarf planet | one moon | - | - | the goddess of quarrels | -
 Haumea | - | a dwarf planet | two moons | - | 4 hours | the goddess of birth | -
 Makemake | - | a dwarf planet | one moon | - | - | - | -
 """,
-    "moons": """
-subject | planet | finder
-Phobos | Mars | Asaph Hall
-Deimos | Mars | Asaph Hall
-Io | Jupiter | Galileo Galilei
-Europa | Jupiter | Galileo Galilei
-Ganymede | Jupiter | Galileo Galilei
-Callisto | Jupiter | Galileo Galilei
-Titan | Saturn | -
-Rhea | Saturn | Giovanni Cassini
-Iapetus | Saturn | Giovanni Cassini
-Tethys | Saturn | Giovanni Cassini
-Dione | Saturn | Giovanni Cassini
-Mimas | Saturn | William Herschel
-Enceladus | Saturn | William Herschel
-Titania | Uranus | William Herschel
-Oberon | Uranus | William Herschel
-Ariel | Uranus | William Lassell
-Umbriel | Uranus | William Lassell
-Miranda | Uranus | Gerard Kuiper
-Triton | Neptune | William Lassell
-Nereid | Neptune | Gerard Kuiper
-Charon | Pluto | -
-""",
-    "stars": """
-subject | constellation | color
-Sirius | the Great Dog | white
-Betelgeuse | the Hunter | red
-Rigel | the Hunter | blue
-Bellatrix | the Hunter | blue
-Alnilam | the Hunter | blue
-Aldebaran | the Bull | orange
-Pollux | the Twins | orange
-Castor | the Twins | white
-Regulus | the Lion | -
-Denebola | the Lion | white
-Spica | the Virgin | blue
-Antares | the Scorpion | red
-Shaula | the Scorpion | blue
-Capella | the Charioteer | yellow
-Vega | the Lyre | white
-Altair | the Eagle | white
-Deneb | the Swan | white
-Polaris | the Little Bear | yellow
-Kochab | the Little Bear | orange
-Dubhe | the Great Bear | orange
-Alkaid | the Great Bear | blue
-Mizar | the Great Bear | white
-Hamal | the Ram | orange
-""",
     "animals": """
 subject | class | covering | legs | food | home | young | sound | continent
 a lion | a mammal | fur | four legs | meat | in grassland | a cub | a roar | -
@@ -337,7 +287,6 @@ an orange | the fruit | the citrus family | Asia
 OVERLAP = {
     "family": ["a nonmetal, a halogen", "a nonmetal, a noble gas", "a nonmetal, a metalloid"],
     "namesake": ["the god of farming, the goddess of grain"],
-    "color": ["blue, white", "orange, red"],
     "covering": ["fur, hair, wool, spines", "hair, thick skin, smooth skin, moist skin",
                  "scales, thick skin, smooth skin, a shell"],
     "food": ["grass, leaves, bamboo, fruit, nuts, seeds", "meat, fish, insects",

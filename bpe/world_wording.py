@@ -127,47 +127,6 @@ Going away from the sun, {s} is followed by {v}.
 Which planet comes after {s}?
 Which is the next planet after {s}?
 
-planet
-{S} is a moon of {v}.
-{S} goes around {v}.
-{S} circles {v}.
-{V} has the moon {x}.
-{V} is the world that {s} circles.
-{V} holds {s} in its orbit.
-Which world does {s} circle?
-Which world has the moon {x}?
-
-finder
-{S} was discovered by {v}.
-{S} was first seen by {v}.
-The discoverer of {x} was {v}.
-{V} discovered {s}.
-{V} was the first to see {s}.
-{V} found {s} with a telescope.
-Who discovered {s}?
-Who was the first to see {s}?
-
-constellation
-{S} is a star in {v}.
-{S} shines in {v}.
-{Its} constellation is {v}.
-To find {s}, look for {v}.
-{V} is the constellation of {x}.
-{V} is where {s} shines in the sky.
-Which constellation does {s} belong to?
-What is the constellation of {x}?
-
-color
-{S} looks {v}.
-{Its} color is {v}.
-The color of {x} is {v}.
-The light of {x} is {v}.
-{V} is the color of {x}.
-{V} is {its} color.
-What color is {s}?
-What is the color of {x}?
-What is {its} color?
-
 class
 {S} is {v}.
 {S} counts as {v}.

@@ -69,12 +69,12 @@ def test_faults_has_teeth():
 
 
 def test_unseen_skeletons_are_new_orders_of_known_kinds():
-    assert len(SEEN) >= 50 and len(UNSEEN) == 10 and len(set(SEEN + UNSEEN)) == len(SEEN + UNSEEN)
+    assert len(SEEN) >= 500 and len(UNSEEN) == 10 and len(set(SEEN + UNSEEN)) == len(SEEN + UNSEEN)
     uses = Counter(kind for name in SEEN for kind in name.split("-"))
     assert set(uses) == set(KINDS)
     assert min(uses[kind] for name in UNSEEN for kind in name.split("-")) >= 2
     drawn = {world.problem(random.Random(seed)).skeleton for seed in range(2000)}
-    assert drawn == set(SEEN)
+    assert drawn <= set(SEEN) and len(drawn) > 0.8 * len(SEEN)
 
 
 @pytest.mark.parametrize("skeleton", world.SKELETONS)

@@ -16,9 +16,7 @@ from bpe.world_tables import OVERLAP, TABLES
 
 SCHOOLBOOK = {
     ("copper", "symbol"): "Cu", ("gold", "number"): "79", ("neon", "family"): "a noble gas",
-    ("Mars", "order"): "the fourth", ("Earth", "year"): "365 days", ("Titan", "planet"): "Saturn",
-    ("Io", "finder"): "Galileo Galilei", ("Vega", "constellation"): "the Lyre",
-    ("Antares", "color"): "red", ("a bee", "legs"): "six legs", ("a horse", "young"): "a foal",
+    ("Mars", "order"): "the fourth", ("Earth", "year"): "365 days", ("a bee", "legs"): "six legs", ("a horse", "young"): "a foal",
     ("a koala", "continent"): "Australia", ("marble", "source"): "limestone",
     ("diamond", "hardness"): "10", ("the heart", "job"): "pumping blood",
     ("the femur", "place"): "in the leg", ("a carrot", "part"): "the root",
@@ -63,8 +61,8 @@ def test_identities_are_unique():
 
 def test_enough_to_ask():
     splits = Counter(map(science.split, science.facts()))
-    assert splits["test"] >= 550 and splits["valid"] >= 60 and splits["train"] >= 340, splits
-    assert len(science.by("subject")) >= 230
+    assert splits["test"] >= 540 and splits["valid"] >= 50 and splits["train"] >= 320, splits
+    assert len(science.by("subject")) >= 200
     for column, members in science.by("column").items():
         if not science.asked(members[0]):
             continue

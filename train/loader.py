@@ -1,5 +1,6 @@
 """
-Batches of packed documents, each document once an epoch, in a new random order every epoch.
+Batches of packed documents, each document once an epoch, in a new random order every epoch. A primer,
+if there is one, comes before all else and once.
 
 The position in the data (epoch, documents taken, documents waiting) is a few integers, so a resumed
 run reads exactly the batches that the uninterrupted one would have read.
@@ -43,19 +44,23 @@ class Conversations:
 class Loader:
     """
     documents: Shards or Conversations;  crop: fill a row's end with the beginning of a document
+    primer: so many documents at the beginning are the primer
     next() -> x, y, doc, positions, each (rows, context): see train/pack.py
     """
 
-    def __init__(self, documents, pad, rows, context, seed=0, crop=True):
+    def __init__(self, documents, pad, rows, context, seed=0, crop=True, primer=0):
         self.documents, self.pad, self.rows, self.context = documents, pad, rows, context
-        self.seed, self.crop = seed, crop
+        self.seed, self.crop, self.primer = seed, crop, primer
         self.epoch, self.taken = 0, 0
         self.packer = Packer(self.stream())
 
     def stream(self):
         """Endless (document number, tokens): epoch after epoch, from the saved position on."""
         while True:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.documents.lengths))
+            rng, n = np.random.default_rng([self.seed, self.epoch]), len(self.documents.lengths)
+            order = self.primer + rng.permutation(n - self.primer)
+            if self.epoch == 0:
+                order = np.append(rng.permutation(self.primer), order)
             while self.taken < len(order):
                 n = int(order[self.taken])
                 self.taken += 1
@@ -72,8 +77,9 @@ class Loader:
 
     @property
     def epochs(self):
-        """How often each document has been taken so far, as a fraction."""
-        return self.epoch + self.taken / len(self.documents.lengths)
+        """How often each document has been taken so far, as a fraction; the primer is not counted."""
+        n = len(self.documents.lengths) - self.primer
+        return self.epoch + max(0, self.taken - self.primer * (self.epoch == 0)) / n
 
     def state_dict(self):
         return {"epoch": self.epoch, "taken": self.taken, "waiting": list(self.packer.waiting)}

@@ -40,8 +40,8 @@ def parse(argv):
     add("--data", type=Path, required=True, help="folder of token shards")
     add("--tokenizer", type=Path, required=True, help="folder of the tokenizer that wrote them")
     add("--out", type=Path, default=Path("out/train/train"), help="where to write [%(default)s]")
-    add("--tokens", type=int, default=2_900_000, help="tokens to train on [%(default)s]")
-    add("--batch", type=int, default=16, help="rows of a step [%(default)s]")
+    add("--tokens", type=int, default=2_750_000, help="tokens to train on [%(default)s]")
+    add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
     add("--length", type=int, default=256, help="tokens of a row [%(default)s]")
     add("--context", type=int, default=512, help="tokens that the model is made for, a chat's [%(default)s]")
     add("--layers", type=int, default=4, help="[%(default)s]")
@@ -135,7 +135,9 @@ def main(argv=None):
     model = prepare(Llama(Config(
         vocab_size=tokenizer.n_vocab, n_layer=args.layers, n_head=args.heads, n_kv_head=args.kv_heads,
         n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True)), where)
-    loader = Loader(Shards(data, meta["boundary"]), meta["boundary"], args.batch, args.length, args.seed)
+    primer = shards.load(args.data, "primer", tokenizer.hash)[0] if "primer" in meta["splits"] else []
+    loader = Loader(Shards(primer + data, meta["boundary"]), meta["boundary"], args.batch, args.length, args.seed,
+                    primer=meta["splits"].get("primer", {"documents": 0})["documents"])
     loader.n_bytes = meta["splits"]["train"]["bytes"]
     check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.length)
     valid = [check.next() for _ in range(max(1, args.eval_rows // args.batch))]
