@@ -1,0 +1,1 @@
+"""Tests: parity with references, properties, pinned trajectories, the rules of the house."""
