@@ -15,9 +15,10 @@ its split (splits.py), so train never holds the numbers, the request or the ques
     chat                     {"messages", "kind"}
     preferences              {"prompt", "chosen", "rejected", "kind"}
     prompts                  {"messages", "check", "kind"}, whose answers can be checked
-    pretrain, sft            the mixes below, shuffled
+    primer, pretrain, sft    the mixes below, shuffled
 
-Each has a train, a valid and a test file, but prompts no train and the mixes no test. More tests:
+Each has a train, a valid and a test file, but prompts no train, the mixes no test and the
+primer nothing but train. More tests:
 fiction_heldout (reserved pairs of kind and want), arithmetic_unseen (new skeletons), canaries (more
 prompts). meta.json counts records and bytes of text, and has the entropy of the fiction.
 """
@@ -40,13 +41,12 @@ from bpe.template import from_gsm8k
 from bpe.world_episodes import askable, requested
 from bpe.world_skeletons import UNSEEN
 
-# Shares of the bytes. Pretraining is mostly fiction, whose entropy is known, and arithmetic, which
-# takes the most examples to learn; SFT is mostly arithmetic and dialogue.
-PRETRAIN_MIX = {"fiction": 0.40, "science": 0.29, "code": 0.03, "arithmetic": 0.15, "logic": 0.02,
-                "echo": 0.03, "chat": 0.08}
-PRIMER_MIX = {"echo": 1}  # to be read first: lists to say back, since every other part needs copying
-PRIMER = 0.08             # bytes of the primer over those of the pretraining mix
-SFT_MIX = {"arithmetic": 0.32, "chat": 0.38, "storytelling": 0.12, "telling": 0.14, "programming": 0.04}
+# Shares of the bytes. Pretraining is mostly fiction, whose entropy is known, and facts, which have to
+# be met often; SFT is mostly arithmetic and dialogue.
+PRETRAIN_MIX = {"fiction": 0.33, "science": 0.16, "almanac": 0.20, "code": 0.02, "arithmetic": 0.16,
+                "logic": 0.01, "echo": 0.03, "chat": 0.09}
+SFT_MIX = {"arithmetic": 0.36, "chat": 0.42, "storytelling": 0.09, "telling": 0.10, "programming": 0.03}
+PRIMER = 0.08         # bytes of the primer, lists to say back, which is read first, over those of pretraining
 VALID = 0.02, 50_000  # bytes of a validation mix: their share of its training mix's, and the least
 FULL = 4              # megabytes from which on the counts below hold; a smaller corpus has fewer
 COUNTS = {("fiction", "test"): 600, ("fiction", "heldout"): 300, ("science", "test"): 300,
@@ -57,6 +57,7 @@ COUNTS = {("fiction", "test"): 600, ("fiction", "heldout"): 300, ("science", "te
 CANARIES = 5 / 8      # of the test prompts, 1,000
 CHUNK = 60_000        # bytes of text that one task makes, or
 RECORDS = 100         # records
+FILES = {"almanac": "science", "echo": "chat", "storytelling": "chat", "telling": "chat", "programming": "chat"}
 SPLITS = "train", "valid", "test"
 
 
@@ -73,6 +74,10 @@ def fiction(rng, only):
 
 def science(rng, only):
     return {"text": drawn(rng, only, world_science.document, lambda item: item[1])[0]}
+
+
+def almanac(rng, only):
+    return {"text": drawn(rng, only, world_science.almanac, lambda item: item[1])[0]}
 
 
 def code(rng, only):
@@ -111,8 +116,8 @@ def programming(rng, only):
     return world_chat.conversation(rng, only, ["function", "call"])
 
 
-MAKERS = {"fiction": fiction, "science": science, "code": code, "arithmetic": arithmetic,
-          "logic": logic, "echo": echo, "chat": world_chat.conversation, "storytelling": storytelling,
+MAKERS = {"fiction": fiction, "science": science, "almanac": almanac, "code": code,
+          "arithmetic": arithmetic, "logic": logic, "echo": echo, "chat": world_chat.conversation, "storytelling": storytelling,
           "telling": telling, "programming": programming, "preferences": world_chat.preference,
           "prompts": world_chat.prompt}
 
@@ -149,8 +154,8 @@ def as_messages(record, kind):
 
 def tasks(args):
     """The chunks to make: (seed, stage, part, split, start, amount, whether that is in bytes)."""
-    amounts, whole = [], args.megabytes * 1e6
-    amounts += [(("primer", part, "train"), int(whole * PRIMER * share), CHUNK) for part, share in PRIMER_MIX.items()]
+    whole = args.megabytes * 1e6
+    amounts = [(("primer", "echo", "train"), int(whole * PRIMER), CHUNK)]
     for stage, mix, n in (("pretrain", PRETRAIN_MIX, whole), ("sft", SFT_MIX, whole * args.sft)):
         amounts += [((stage, part, only), int(share * total), CHUNK)
                     for only, total in (("train", n), ("valid", max(VALID[0] * n, VALID[1])))
@@ -191,7 +196,7 @@ def files(made, args):
     """{file: [(line, bytes of text)]} from {(stage, part, split): what make() returned}"""
     out = {}
     for (stage, part, only), lines in made.items():
-        name = "chat" if part in ("storytelling", "programming", "telling", "echo") else part
+        name = FILES.get(part, part)
         out.setdefault(f"{name}_{only}", []).extend((line, n) for line, _, n in lines)
         if stage != "held":
             out.setdefault(f"{stage}_{only}", []).extend((mixed, n) for _, mixed, n in lines)

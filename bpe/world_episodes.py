@@ -74,12 +74,12 @@ def open_question(rng, only):
 def choice_question(rng, only):
     fact = rng.choice(askable(only))
     item = science.question(rng, fact)
-    lines = [f"{choice['label']}. {choice['text']}" for choice in item["question"]["choices"]]
-    right = next(line for line in lines if line[0] == item["answerKey"])
-    wrong = rng.choice([line for line in lines if line != right])
-    ask = "\n".join([item["question"]["stem"], *lines])
-    check = {"type": "choice", "answer": right[0]}
-    return [Turn("science", ask, right, check, wrong, fact, right[0])]
+    choices = {choice["label"]: choice["text"] for choice in item["question"]["choices"]}
+    ask = "\n".join([item["question"]["stem"], *(f"{label}. {text}" for label, text in choices.items())])
+    replies = {label: f"{text}. That is {label}." for label, text in choices.items()}  # the text is easier to find
+    right = item["answerKey"]
+    wrong = rng.choice([reply for label, reply in replies.items() if label != right])
+    return [Turn("science", ask, replies[right], {"type": "choice", "answer": right}, wrong, fact, right)]
 
 
 def follow_up(rng, only):
@@ -140,7 +140,7 @@ def formatted(rng, only):
         return formatted(rng, only)
     letter = turn.check["type"] == "choice"
     ask = rng.choice(LETTER_ASKS if letter else SHORT_ASKS).format(turn.ask)
-    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong[0] if letter else turn.wrong[:-1])
+    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong[-2] if letter else turn.wrong[:-1])
     return [exact("format", ask, turn.short, wrong, turn.key)]
 
 

@@ -263,9 +263,7 @@ def almanac(rng):
 
 
 def document(rng):
-    """Prose or a page of the almanac, half and half -> (text, key); documents of one key tell the same facts."""
-    if rng.random() < 0.5:
-        return almanac(rng)
+    """Two or three short texts -> (text, key); documents of one key tell the same facts."""
     makers = rng.choices([explain, compare], weights=[75, 25], k=2) + [gather] * (rng.random() < 0.2)
     texts, keys = zip(*(make(rng) for make in makers))
     return "\n\n".join(texts), "; ".join(sorted(keys))

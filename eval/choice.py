@@ -5,11 +5,12 @@ Four-choice questions, answered by likelihood: which choice does the model find 
     python eval/choice.py --checkpoint out/tinyworld/model --data ARC-Easy-Test.jsonl --name arc_easy
 
 Questions in ARC's form (Clark et al. 2018, https://arxiv.org/abs/1803.05457), put to the model as a
-user's message, in three ways:
+user's message, in four ways:
+    shown   the choices stand in the question, as before a person; the likeliest of their texts as the answer
+    letter  the same question; the most likely letter as the answer
     text    the question alone; the choice whose text has the highest log-likelihood as the answer
-    length  the same, divided by the bytes of the choice (lm-evaluation-harness calls it acc_norm)
-    letter  the choices stand in the question; the most likely letter as the answer
-A tie counts for the first choice. NAME is the accuracy of `text`; the others stand beside it.
+    length  the same, divided by the bytes of the choice (lm-evaluation-harness calls these acc and acc_norm)
+A tie counts for the first choice. NAME is the accuracy of `shown`; the others stand beside it.
 
 What needs no thought stands beside it: chance (1 / choices); the majority baseline, which always picks
 the letter that is right most often in these very questions; and the shortest choice, which is what a
@@ -49,13 +50,13 @@ def ask(model, tokenizer, question, room=0):
     return prompt
 
 
-def likelihoods(model, tokenizer, questions):
-    """ln p(text of the choice | question alone), summed over its tokens: a list of floats for each question."""
+def likelihoods(model, tokenizer, questions, shown=False):
+    """ln p(text of the choice | question), its choices shown or not, summed over its tokens: floats for each question"""
     rows = []
     for q in questions:
         for c in q["choices"]:
             answer = tokenizer.encode(c["text"])
-            prompt = ask(model, tokenizer, q["stem"], len(answer))
+            prompt = ask(model, tokenizer, listed(q) if shown else q["stem"], len(answer))
             rows.append((prompt + answer, len(prompt)))
     sums = iter([-x.sum().item() for x in nats(model, rows)])
     return [[next(sums) for _ in q["choices"]] for q in questions]
@@ -76,10 +77,11 @@ def letters(model, tokenizer, questions, batch=32):
 
 
 def answers(model, tokenizer, questions):
-    """For each question the index it picks by each way: {"text": [...], "length": [...], "letter": [...]}"""
+    """For each question the index it picks by each way: {"shown": [...], "letter": ..., "text": ..., "length": ...}"""
     text = likelihoods(model, tokenizer, questions)
     length = [[x / len(c["text"].encode()) for x, c in zip(logp, q["choices"])] for logp, q in zip(text, questions)]
-    ways = {"text": text, "length": length, "letter": letters(model, tokenizer, questions)}
+    ways = {"shown": likelihoods(model, tokenizer, questions, shown=True),
+            "letter": letters(model, tokenizer, questions), "text": text, "length": length}
     return {way: [values.index(max(values)) for values in rows] for way, rows in ways.items()}
 
 
@@ -115,7 +117,8 @@ def main(argv=None):
 
     picks = answers(model, tokenizer, [r["question"] for r in records])
     scores = {}
-    for way, key in (("text", args.name), ("length", f"{args.name}_length"), ("letter", f"{args.name}_letter")):
+    for way in picks:
+        key = args.name if way == "shown" else f"{args.name}_{way}"
         scores[key] = score(sum(a == b for a, b in zip(picks[way], right)), n, chance)
         print(f"{label(key)}: {scores[key]['value']:.1%} ± {scores[key]['stderr']:.1%}")
     write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,

@@ -128,7 +128,9 @@ def test_choice_picks_the_likeliest_by_each_way(model, tokenizer):
     picks = choice.answers(model, tokenizer, [QUESTION])
     (text,), (letter,) = (way(model, tokenizer, [QUESTION]) for way in (choice.likelihoods, choice.letters))
     per_byte = [x / len(c["text"]) for x, c in zip(text, QUESTION["choices"])]
-    assert picks == {way: [x.index(max(x))] for way, x in (("text", text), ("length", per_byte), ("letter", letter))}
+    assert picks == {way: [x.index(max(x))] for way, x in (
+        ("shown", choice.likelihoods(model, tokenizer, [QUESTION], shown=True)[0]), ("letter", letter), ("text", text),
+        ("length", per_byte))}
     assert picks["text"] != picks["length"]           # teeth: the two ways differ on this question
 
 
@@ -234,7 +236,7 @@ def test_perplexity_script(folder):
 
 def test_choice_script(folder):
     metrics = run(choice, folder)
-    assert set(metrics["scores"]) == {"science_choice", "science_choice_length", "science_choice_letter"}
+    assert set(metrics["scores"]) == {"science_choice", "science_choice_length", "science_choice_letter", "science_choice_text"}
     assert metrics["scores"]["science_choice"]["chance"] == 0.25
     assert metrics["numbers"] == {"science_choice_majority": 1, "science_choice_shortest": 0}
 

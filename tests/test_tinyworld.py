@@ -23,7 +23,7 @@ NEEDS = {"fiction": {"text", "bits"}, "science": {"text"}, "code": {"text"},
          "questions": {"id", "question", "answerKey"}, "chat": {"messages", "kind"},
          "preferences": {"prompt", "chosen", "rejected", "kind"},
          "prompts": {"messages", "check", "kind"}, "canaries": {"messages", "check", "kind"},
-         "sft": {"messages", "kind"}, "pretrain": set()}
+         "primer": {"messages", "kind"}, "sft": {"messages", "kind"}, "pretrain": set()}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def calls(record):
 
 def test_files_and_records(corpus):
     names = {f"{part}_{only}" for part in NEEDS for only in ("train", "valid", "test")} - {
-        "prompts_train", "pretrain_test", "sft_test", *(f"canaries_{s}" for s in tinyworld.SPLITS)}
+        "prompts_train", "pretrain_test", "sft_test", "primer_valid", "primer_test", *(f"canaries_{s}" for s in tinyworld.SPLITS)}
     assert set(corpus) == names | {"canaries", "fiction_heldout", "arithmetic_unseen", "meta"}
     for name, records in corpus.items():
         if name != "meta":
@@ -87,9 +87,10 @@ def test_mixes(corpus):
     total = files["pretrain_train.jsonl"]["bytes"]
     assert total == pytest.approx(500_000, rel=0.03)
     assert files["sft_train.jsonl"]["bytes"] == pytest.approx(total / 4, rel=0.05)
-    for part in ("fiction", "science", "code"):
+    assert files["primer_train.jsonl"]["bytes"] == pytest.approx(total * tinyworld.PRIMER, rel=0.1)
+    for part, made_of in (("fiction", ["fiction"]), ("science", ["science", "almanac"]), ("code", ["code"])):
         share = files[f"{part}_train.jsonl"]["bytes"] / total
-        assert share == pytest.approx(tinyworld.PRETRAIN_MIX[part], abs=0.01)
+        assert share == pytest.approx(sum(map(tinyworld.PRETRAIN_MIX.get, made_of)), abs=0.01)
     numbers = corpus["meta"]["numbers"]
     assert numbers["distinct_words"] > 1500
     assert 0.35 < numbers["fiction_floor_bits_per_byte"] < 1.2
@@ -115,7 +116,7 @@ def test_train_never_asks_a_fact_of_test(corpus):
     fill, wording = world_science.fill, world_science.wording()
     held = {fill(template, fact.subject) for fact in world_episodes.askable("test")
             for template in wording[fact.column][1]}
-    for name in ("pretrain_train", "sft_train", "chat_train", "preferences_train"):
+    for name in ("primer_train", "pretrain_train", "sft_train", "chat_train", "preferences_train"):
         assert not held & asked(corpus[name]), name
     assert held & asked(corpus["canaries"])  # teeth: where they may be asked, they are found
 
