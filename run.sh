@@ -58,7 +58,7 @@ sizes() {  # what each size of a run is made of
     case $DATA-$SIZE in
         tinyworld-full)   corpus="bpe/tinyworld.py";                    vocab=2048 ;;
         tinyworld-mini)   corpus="bpe/tinyworld.py --megabytes 0.3";    vocab=1024 ;;
-        tinystories-full) corpus="bpe/realworld.py";                    vocab=4096 ;;
+        tinystories-full) corpus="bpe/realworld.py";                    vocab=2048 ;;
         tinystories-mini) corpus="bpe/realworld.py --limit 300";        vocab=1024 ;;
         *) die "no DATA=$DATA with SIZE=$SIZE. DATA is tinyworld or tinystories, SIZE full or mini." ;;
     esac
@@ -69,7 +69,7 @@ sizes() {  # what each size of a run is made of
         pretrain=(--tokens 60000 --layers 2 --width 64 --heads 2 --kv-heads 2 --hidden 128 --batch 8 --save-every 10)
         sft=(--tokens 30000 --batch 8 --save-every 5)
     elif [ "$DATA" = tinystories ]; then
-        pretrain=(--tokens 3000000 --patience 3 --eval-every 50) sft=(--tokens 1500000)
+        pretrain=(--tokens 2800000 --patience 8 --eval-every 50 --dropout 0.15 --weight-decay 0.1)
     fi
 }
 

@@ -6,8 +6,8 @@ Qwen3, with the same parameter names, so that weights go both ways as they are.
     python gpt/llama.py                    # parameters by part, FLOPs and cache bytes a token
 
 What it adds to GPT-2 (Radford et al. 2019): no biases, no learned positions, no LayerNorm means,
-a gate in the feed-forward, fewer key/value heads. Left out on purpose: dropout, tensor parallelism,
-position scaling for longer contexts.
+a gate in the feed-forward, fewer key/value heads. Left out on purpose: tensor parallelism, position
+scaling for longer contexts.
 
 B = batch, T = time (positions), S = keys seen, C = channels, H = query heads, G = key/value heads,
 D = channels of a head, V = vocabulary
@@ -41,6 +41,7 @@ class Config:
     qk_norm: bool = False
     tie: bool = True
     window: int | None = None
+    dropout: float = 0.0     # of what a sublayer adds, in training alone: for data that is read many times
 
     def __post_init__(self):
         if self.d_head is None:
@@ -204,10 +205,11 @@ class Block(nn.Module):
         self.self_attn = Attention(config, attend)
         self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
         self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, x, cos, sin, doc=None, store=None):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, doc, store)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), cos, sin, doc, store))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
 # ----------------------------------------------------------------------------

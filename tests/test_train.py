@@ -224,6 +224,19 @@ def test_loader_continues_where_it_was():
     assert not torch.equal(fresh().next()[0], want[0][0])
 
 
+def test_a_primer_comes_first_and_once():
+    docs = [np.array([0, 1 + (n < 10)] + [3] * 5) for n in range(30)]      # the first ten say 2, the others 1
+    examples = [(d, np.ones(len(d), dtype=bool)) for d in docs]
+    loader = Loader(Conversations(examples), 60, rows=1, context=32, primer=10)
+    loader.packer.lookahead = 1                                            # in the order of the stream
+    kinds = []
+    while loader.epoch < 2:
+        x, _, _, positions = loader.next()
+        kinds += x[positions == 1].tolist()
+    assert kinds[:10] == [2] * 10 and 2 not in kinds[10:] and len(kinds) > 45
+    assert loader.epochs >= 2
+
+
 # ----------------------------------------------------------------------------
 # whole runs
 

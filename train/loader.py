@@ -16,13 +16,15 @@ class Shards:
     The documents of token shards; n -> (ids, mask of what is to be predicted).
     shards: list of (n,) id arrays, every document beginning with `boundary`. All of it is predicted, so a
     document's last token predicts the next one's `boundary`: that is how a model learns where texts end.
+    n_bytes: of the text that an epoch of them spells, where that is known
     """
 
-    def __init__(self, shards, boundary):
+    def __init__(self, shards, boundary, n_bytes=0):
         starts = [np.flatnonzero(np.asarray(ids) == boundary) for ids in shards]
         if not sum(map(len, starts)):
             raise ValueError(f"no document begins with id {boundary} in these shards")
         ends = [np.append(s[1:], len(ids)) for s, ids in zip(starts, shards)]
+        self.n_bytes = n_bytes
         self.shards, self.shard = shards, np.repeat(np.arange(len(shards)), [len(s) for s in starts])
         self.start, self.lengths = np.concatenate(starts), np.concatenate(ends) - np.concatenate(starts)
 

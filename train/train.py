@@ -52,6 +52,7 @@ def parse(argv):
     add("--muon-lr", type=float, default=0.02, help="peak rate of the matrices [%(default)s]")
     add("--adamw-lr", type=float, default=0.004, help="peak rate of embedding, head and norms [%(default)s]")
     add("--weight-decay", type=float, default=0.01, help="of the matrices [%(default)s]")
+    add("--dropout", type=float, default=0.0, help="for data that is read many times [%(default)s]")
     add("--cooldown", type=float, default=0.5, help="part of the run in which the rate falls to zero [%(default)s]")
     add("--clip", type=float, default=1.0, help="largest gradient norm [%(default)s]")
     add("--seed", type=int, default=0, help="[%(default)s]")
@@ -115,7 +116,7 @@ def finish(args, model, tokenizer, best, clock, steps, done, loader, valid, wher
     if best.weights is not None and best.since:
         checkpoint.save(run, done + 1, model, tokenizer, stage="pretrain", keep=args.keep)
     numbers = {"valid_loss_nats": loss, "steps": done, "steps_planned": steps, "tokens": clock.tokens,
-               "epochs": loader.epochs, "megabytes_seen": loader.epochs * loader.n_bytes / 1e6,
+               "epochs": loader.epochs, "megabytes_seen": loader.epochs * loader.documents.n_bytes / 1e6,
                "tokens_per_second": clock.rate,
                "parameters": sum(p.numel() for p in model.parameters())}
     info = checkpoint.load(run, "cpu")[2]
@@ -134,11 +135,11 @@ def main(argv=None):
     torch.manual_seed(args.seed)
     model = prepare(Llama(Config(
         vocab_size=tokenizer.n_vocab, n_layer=args.layers, n_head=args.heads, n_kv_head=args.kv_heads,
-        n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True)), where)
+        n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True, dropout=args.dropout)), where)
     primer = shards.load(args.data, "primer", tokenizer.hash)[0] if "primer" in meta["splits"] else []
-    loader = Loader(Shards(primer + data, meta["boundary"]), meta["boundary"], args.batch, args.length, args.seed,
+    documents = Shards(primer + data, meta["boundary"], meta["splits"]["train"]["bytes"])
+    loader = Loader(documents, meta["boundary"], args.batch, args.length, args.seed,
                     primer=meta["splits"].get("primer", {"documents": 0})["documents"])
-    loader.n_bytes = meta["splits"]["train"]["bytes"]
     check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.length)
     valid = [check.next() for _ in range(max(1, args.eval_rows // args.batch))]
     size, held = sum(p.numel() for p in model.parameters()), meta["splits"]["train"]
