@@ -6,11 +6,11 @@ Four-choice questions, answered by likelihood: which choice does the model find 
 
 Questions in ARC's form (Clark et al. 2018, https://arxiv.org/abs/1803.05457), put to the model as a
 user's message, in four ways:
-    shown   the choices stand in the question, as before a person; the likeliest of their texts as the answer
-    letter  the same question; the most likely letter as the answer
     text    the question alone; the choice whose text has the highest log-likelihood as the answer
     length  the same, divided by the bytes of the choice (lm-evaluation-harness calls these acc and acc_norm)
-A tie counts for the first choice. NAME is the accuracy of `shown`; the others stand beside it.
+    shown   the choices stand in the question, as before a person; the likeliest of their texts as the answer
+    letter  the same question; the most likely letter as the answer
+A tie counts for the first choice. NAME is the accuracy of `text`; the others stand beside it.
 
 What needs no thought stands beside it: chance (1 / choices); the majority baseline, which always picks
 the letter that is right most often in these very questions; and the shortest choice, which is what a
@@ -77,11 +77,11 @@ def letters(model, tokenizer, questions, batch=32):
 
 
 def answers(model, tokenizer, questions):
-    """For each question the index it picks by each way: {"shown": [...], "letter": ..., "text": ..., "length": ...}"""
+    """For each question the index it picks by each way: {"text": [...], "length": ..., "shown": ..., "letter": ...}"""
     text = likelihoods(model, tokenizer, questions)
     length = [[x / len(c["text"].encode()) for x, c in zip(logp, q["choices"])] for logp, q in zip(text, questions)]
-    ways = {"shown": likelihoods(model, tokenizer, questions, shown=True),
-            "letter": letters(model, tokenizer, questions), "text": text, "length": length}
+    ways = {"text": text, "length": length, "shown": likelihoods(model, tokenizer, questions, shown=True),
+            "letter": letters(model, tokenizer, questions)}
     return {way: [values.index(max(values)) for values in rows] for way, rows in ways.items()}
 
 
@@ -118,7 +118,7 @@ def main(argv=None):
     picks = answers(model, tokenizer, [r["question"] for r in records])
     scores = {}
     for way in picks:
-        key = args.name if way == "shown" else f"{args.name}_{way}"
+        key = args.name if way == "text" else f"{args.name}_{way}"
         scores[key] = score(sum(a == b for a, b in zip(picks[way], right)), n, chance)
         print(f"{label(key)}: {scores[key]['value']:.1%} ± {scores[key]['stderr']:.1%}")
     write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,

@@ -11,8 +11,8 @@ SCORES = [
     ("gsm8k_first200", "GSM8K, first 200 test questions", None),
     ("gsm8k_first200_no_tool", "GSM8K, first 200, without the calculator", None),
 ]
-VARIANTS = {"lenient": "last number counts", "text": "choices not shown",
-            "length": "choices not shown, by likelihood per byte", "letter": "by letter"}
+VARIANTS = {"lenient": "last number counts", "length": "by likelihood per byte",
+            "shown": "choices shown", "letter": "by letter"}
 SCORE_HEAD = "score", "value", "error", "items", "chance", "target"
 FICTION_HEAD = "bits per byte of", "model", "floor", "over it", "over it, with the end"
 
