@@ -113,7 +113,7 @@ def failure(status, message, param=None, code=None):
 
 
 class Limit:
-    """ASGI middleware: a body longer than `most` bytes is answered 413, declared or not, and never held."""
+    """ASGI middleware: a body longer than `most` bytes is answered 413 as soon as it is."""
 
     def __init__(self, app, most):
         self.app, self.most = app, most
@@ -121,19 +121,16 @@ class Limit:
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
         body, more = bytearray(), True
-        too_long = declared.isdigit() and int(declared) > self.most
-        while more and not too_long:
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            too_long = len(body) > self.most
-        if too_long:
-            reply = failure(413, f"the body is larger than {self.most:,} bytes", code="body_too_large")
-            return await reply(scope, receive, send)
+            if len(body) > self.most:
+                reply = failure(413, f"the body is larger than {self.most:,} bytes", code="body_too_large")
+                return await reply(scope, receive, send)
         whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def again():

@@ -124,5 +124,6 @@ def load(path, slots, threads=None):
     context = model.config.context
     worker = Worker(Engine(model, tokenizer, slots, context), tokenizer, context, slots)
     worker.start()
-    return worker, {"model": "/".join(Path(info["path"]).resolve().parts[-3:]), "hash": info["hash"],
+    name = "/".join(part for part in Path(info["path"]).resolve().parts[-4:] if part != "run")
+    return worker, {"model": name, "hash": info["hash"],
                     "parameters": sum(p.numel() for p in model.parameters())}

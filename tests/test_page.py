@@ -118,7 +118,7 @@ def test_keyboard_alone(visit, chat):
     page = visit()
     assert page.evaluate("document.activeElement.id") == "text"
     page.keyboard.press("Shift+Tab")
-    assert page.evaluate("document.activeElement.innerText").startswith("Code")
+    assert page.evaluate("document.activeElement.innerText").startswith("Logic")
     page.keyboard.press("Enter")
     answer(page)
     page.keyboard.type("long")                                    # the focus is back in the box
@@ -171,13 +171,15 @@ def test_what_fails_gives_the_question_back(chat, browser):
     page.close()
 
 
-def test_new_chat_in_the_middle_of_an_answer(visit):
+def test_new_chat_in_the_middle_of_an_answer(visit, chat):
     page = visit()
     ask(page, "long")
     page.wait_for_selector(".assistant[aria-busy=true] span")
     page.click("#reset")
     ask(page, "hello")
     assert answer(page).inner_text() == "Hello, wörld! 🦊 bye" and page.locator("article").count() == 2
+    hello = template.render([{"role": "user", "content": "hello"}], TOKENIZER, for_reply=True)[0]
+    assert chat[1].prompts[-1] == hello                           # nothing of the old chat has slipped in
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
