@@ -117,9 +117,9 @@ def programming(rng, only):
 
 
 MAKERS = {"fiction": fiction, "science": science, "almanac": almanac, "code": code,
-          "arithmetic": arithmetic, "logic": logic, "echo": echo, "chat": world_chat.conversation, "storytelling": storytelling,
-          "telling": telling, "programming": programming, "preferences": world_chat.preference,
-          "prompts": world_chat.prompt}
+          "arithmetic": arithmetic, "logic": logic, "echo": echo, "chat": world_chat.conversation,
+          "storytelling": storytelling, "telling": telling, "programming": programming,
+          "preferences": world_chat.preference, "prompts": world_chat.prompt}
 
 
 # ----------------------------------------------------------------------------

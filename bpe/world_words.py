@@ -1,9 +1,9 @@
 """
 The words of the fiction: typed tables, so that whatever is drawn makes sense where it stands.
 
-A table maps a word to the further facts that come with it (see world_grammar.py). Most
-adjectives stand in one table, "look", of words that fit a creature, a thing and a spot beside the road. No word is written where a or an would follow the sound and not the
-letter (hour, unicorn).
+A table maps a word to the further facts that come with it (see world_grammar.py). Most adjectives
+stand in one table, "look", of words that fit a creature, a thing and a spot beside the road. No word
+is written where a or an would follow the sound and not the letter (hour, unicorn).
 """
 
 

@@ -51,7 +51,7 @@ def ask(model, tokenizer, question, room=0):
 
 
 def likelihoods(model, tokenizer, questions, shown=False):
-    """ln p(text of the choice | question), its choices shown or not, summed over its tokens: floats for each question"""
+    """ln p(text of the choice | question, its choices shown or not), summed over its tokens: floats for each"""
     rows = []
     for q in questions:
         for c in q["choices"]:

@@ -236,7 +236,7 @@ def test_perplexity_script(folder):
 
 def test_choice_script(folder):
     metrics = run(choice, folder)
-    assert set(metrics["scores"]) == {"science_choice", "science_choice_length", "science_choice_letter", "science_choice_shown"}
+    assert set(metrics["scores"]) == {f"science_choice{way}" for way in ("", "_length", "_letter", "_shown")}
     assert metrics["scores"]["science_choice"]["chance"] == 0.25
     assert metrics["numbers"] == {"science_choice_majority": 1, "science_choice_shortest": 0}
 

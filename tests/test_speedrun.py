@@ -118,7 +118,7 @@ def test_on_the_six_packages_alone(tmp_path, out):
     assert refused.returncode and "No module named" in refused.stderr
     speedrun(tmp_path / "out", **blocked)
     speedrun(tmp_path / "out", "chat", **blocked)
-    assert "matplotlib" in (tmp_path / "out/report.md").read_text()   # says what the plots would need
+    assert "matplotlib" in (tmp_path / "out/report.html").read_text()   # says what the plots would need
 
 
 # ----------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def calls(record):
 
 def test_files_and_records(corpus):
     names = {f"{part}_{only}" for part in NEEDS for only in ("train", "valid", "test")} - {
-        "prompts_train", "pretrain_test", "sft_test", "primer_valid", "primer_test", *(f"canaries_{s}" for s in tinyworld.SPLITS)}
+        "prompts_train", "pretrain_test", "sft_test", "primer_valid", "primer_test",
+        *(f"canaries_{s}" for s in tinyworld.SPLITS)}
     assert set(corpus) == names | {"canaries", "fiction_heldout", "arithmetic_unseen", "meta"}
     for name, records in corpus.items():
         if name != "meta":

@@ -16,7 +16,8 @@ from bpe.world_tables import OVERLAP, TABLES
 
 SCHOOLBOOK = {
     ("copper", "symbol"): "Cu", ("gold", "number"): "79", ("neon", "family"): "a noble gas",
-    ("Mars", "order"): "the fourth", ("Earth", "year"): "365 days", ("a bee", "legs"): "six legs", ("a horse", "young"): "a foal",
+    ("Mars", "order"): "the fourth", ("Earth", "year"): "365 days", ("a bee", "legs"): "six legs",
+    ("a horse", "young"): "a foal",
     ("a koala", "continent"): "Australia", ("marble", "source"): "limestone",
     ("diamond", "hardness"): "10", ("the heart", "job"): "pumping blood",
     ("the femur", "place"): "in the leg", ("a carrot", "part"): "the root",

@@ -14,6 +14,7 @@ import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import ast
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -81,6 +82,7 @@ def attempt(command, started, before):
     return code
 
 
+@contextlib.contextmanager
 def lock(folder):
     """Hold the stage for this process and its command; exits if a run that was not stopped still has it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -90,15 +92,14 @@ def lock(folder):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"another run is at work in {folder}. Stop it or wait for it, then run this again.")
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    if "--" not in argv or argv.index("--") < 1:
-        sys.exit("usage: python train/stage.py FOLDER [INPUTS ...] -- COMMAND ...")
-    cut = argv.index("--")
-    (folder, *inputs), command = map(Path, argv[:cut]), argv[cut + 1:]
-    lock(folder)
+def run(folder, inputs, command):
+    """The stage, unless it is done already."""
     now, name = key(command, inputs), folder.name
     started, done = folder / "started.json", folder / "done.json"
     if done.exists() and json.loads(done.read_text())["key"] == now:
@@ -117,6 +118,16 @@ def main(argv=None):
                  "What it has saved is kept; the same command continues.")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     write(done, name=name, **before, peak_memory_bytes=peak, command=command, finished=time.time())
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    if "--" not in argv or argv.index("--") < 1:
+        sys.exit("usage: python train/stage.py FOLDER [INPUTS ...] -- COMMAND ...")
+    cut = argv.index("--")
+    (folder, *inputs), command = map(Path, argv[:cut]), argv[cut + 1:]
+    with lock(folder):
+        run(folder, inputs, command)
 
 
 if __name__ == "__main__":
