@@ -43,6 +43,7 @@ setup() {  # setup FILE...: .venv with what the requirement files name; what is 
 }
 
 python() { .venv/bin/python "$@"; }
+one_thread() { OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} "$@"; }   # tests start many processes at once
 
 # ---------------------------------------------------------------------------- stages
 
@@ -114,8 +115,8 @@ main() {
     case ${1:-speedrun} in
         speedrun) setup requirements.txt requirements-extra.txt; speedrun ;;
         setup)    setup requirements.txt requirements-extra.txt ;;
-        test)     shift; setup requirements.txt requirements-extra.txt requirements-test.txt; python -m pytest -m "not slow" "$@" ;;
-        test-all) shift; setup requirements.txt requirements-extra.txt requirements-test.txt; python -m pytest "$@" ;;
+        test)     shift; setup requirements.txt requirements-extra.txt requirements-test.txt; one_thread python -m pytest -m "not slow" "$@" ;;
+        test-all) shift; setup requirements.txt requirements-extra.txt requirements-test.txt; one_thread python -m pytest "$@" ;;
         chat)     shift; setup requirements.txt requirements-extra.txt; python chat/cli.py --checkpoint "$run/model" "$@" ;;
         serve)    shift; setup requirements.txt requirements-extra.txt; python chat/server.py --checkpoint "$run/model" "$@" ;;
         progress) setup requirements.txt requirements-extra.txt; python eval/progress.py --out "$OUT" ;;
