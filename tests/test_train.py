@@ -205,6 +205,9 @@ def test_loader_takes_every_document_once_an_epoch():
         assert ((doc >= 0) == (x != 60)).all() and (y[x == 60] == -1).all()
         seen += [int(x[b, t]) for b in range(2) for t in range(32) if positions[b, t] == 0 and doc[b, t] >= 0]
     assert len(seen) + len(loader.packer.waiting) >= len(docs)
+    stream = Loader(loader.documents, 60, rows=2, context=32).stream()
+    first, second = ([next(stream)[0] for _ in docs] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(len(docs))) and first != second
 
 
 def test_loader_continues_where_it_was():
