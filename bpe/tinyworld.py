@@ -46,7 +46,7 @@ from bpe.world_skeletons import UNSEEN
 PRETRAIN_MIX = {"fiction": 0.33, "science": 0.16, "almanac": 0.20, "code": 0.02, "arithmetic": 0.16,
                 "logic": 0.01, "echo": 0.03, "chat": 0.09}
 SFT_MIX = {"arithmetic": 0.36, "chat": 0.42, "storytelling": 0.09, "telling": 0.10, "programming": 0.03}
-PRIMER = 0.08         # bytes of the primer, lists to say back, which is read first, over those of pretraining
+PRIMER = 0.05         # bytes of the primer, lists to say back, which is read first, over those of pretraining
 VALID = 0.02, 50_000  # bytes of a validation mix: their share of its training mix's, and the least
 FULL = 4              # megabytes from which on the counts below hold; a smaller corpus has fewer
 COUNTS = {("fiction", "test"): 600, ("fiction", "heldout"): 300, ("science", "test"): 300,

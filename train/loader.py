@@ -1,6 +1,7 @@
 """
 Batches of packed documents, each document once an epoch, in a new random order every epoch. A primer,
-if there is one, comes before all else and once.
+if there is one, is read once, at the beginning, and dissolves: its share of the tokens falls from all
+of them to none in a straight line.
 
 The position in the data (epoch, documents taken, documents waiting) is a few integers, so a resumed
 run reads exactly the batches that the uninterrupted one would have read.
@@ -17,20 +18,24 @@ class Shards:
     shards: list of (n,) id arrays, every document beginning with `boundary`. All of it is predicted, so a
     document's last token predicts the next one's `boundary`: that is how a model learns where texts end.
     n_bytes: of the text that an epoch of them spells, where that is known
+    exercises: (n, id) where the first n documents are exercises, of which only what follows `id` is predicted
     """
 
-    def __init__(self, shards, boundary, n_bytes=0):
+    def __init__(self, shards, boundary, n_bytes=0, exercises=(0, None)):
         starts = [np.flatnonzero(np.asarray(ids) == boundary) for ids in shards]
         if not sum(map(len, starts)):
             raise ValueError(f"no document begins with id {boundary} in these shards")
         ends = [np.append(s[1:], len(ids)) for s, ids in zip(starts, shards)]
-        self.n_bytes = n_bytes
+        self.n_bytes, self.exercises = n_bytes, exercises
         self.shards, self.shard = shards, np.repeat(np.arange(len(shards)), [len(s) for s in starts])
         self.start, self.lengths = np.concatenate(starts), np.concatenate(ends) - np.concatenate(starts)
 
     def __getitem__(self, n):
         ids = self.shards[self.shard[n]][self.start[n]:self.start[n] + self.lengths[n]].astype(np.int64)
-        return ids, np.ones(len(ids), dtype=bool)
+        mask, (exercises, answer) = np.ones(len(ids), dtype=bool), self.exercises
+        if n < exercises:
+            mask[:np.flatnonzero(ids == answer)[0] + 1] = False
+        return ids, mask
 
 
 class Conversations:
@@ -41,6 +46,18 @@ class Conversations:
 
     def __getitem__(self, n):
         return self.examples[n]
+
+
+def dissolve(primer, rest, lengths):
+    """
+    One order of both, in which the primer's share of the tokens at time t is 1 - t/T, so that T is twice
+    its length. A primer that ends at once leaves a model that knows nothing else: the loss jumps.
+    """
+    p, r = lengths[primer].cumsum(), lengths[rest].cumsum()
+    end = 2 * p[-1]                                                       # T
+    when_primer = end * (1 - np.sqrt(1 - p / p[-1]))                      # solves t - t^2/2T = p
+    when_rest = np.where(r < end / 2, np.sqrt(2 * end * np.minimum(r, end / 2)), r + end / 2)    # t^2/2T = r
+    return np.append(primer, rest)[np.argsort(np.append(when_primer, when_rest), kind="stable")]
 
 
 class Loader:
@@ -61,8 +78,8 @@ class Loader:
         while True:
             rng, n = np.random.default_rng([self.seed, self.epoch]), len(self.documents.lengths)
             order = self.primer + rng.permutation(n - self.primer)
-            if self.epoch == 0:
-                order = np.append(rng.permutation(self.primer), order)
+            if self.epoch == 0 and self.primer:
+                order = dissolve(rng.permutation(self.primer), order, self.documents.lengths)
             while self.taken < len(order):
                 n = int(order[self.taken])
                 self.taken += 1

@@ -5,26 +5,31 @@ norms stay with AdamW.
 
 A gradient matrix is usually dominated by a few directions. Replacing its singular values by ones
 (U S V^T -> U V^T) lets every direction move alike. Newton-Schulz reaches that with products alone:
-each step applies the odd polynomial a s + b s^3 + c s^5 to every singular value, and a, b, c are
-chosen to lift small ones fast; they end between about 0.7 and 1.2, which is close enough.
+each step applies an odd polynomial a s + b s^3 + c s^5 to every singular value. Jordan et al. take the
+same polynomial five times; Polar Express (Amsel et al. 2025, https://arxiv.org/abs/2505.16932) takes
+in each step the best one for the range that the last one left, and gets as far in four.
 """
 
 import torch
 
-A, B, C = 3.4445, -4.7750, 2.0315  # Jordan et al. 2024: steepest at zero
+POLYNOMIALS = [  # a, b, c of each step: Amsel et al. 2025, algorithm 1, for singular values from 0.001 to 1
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372)]
 
 
-def orthogonalize(g, steps=5):
+def orthogonalize(g):
     """
-    The nearest orthogonal matrix, roughly: singular values of g (..., m, n) go to about one.
-    Batches of matrices cost one product each step; the smaller side is kept on the left.
+    The nearest orthogonal matrix, roughly: singular values of g (n, rows, columns) go to about one.
+    A batch of matrices costs one product each step; the smaller side is kept on the left.
     """
     tall = g.size(-2) > g.size(-1)
-    x = g.mT if tall else g
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)     # singular values at most one
-    for _ in range(steps):
-        s = x @ x.mT                                        # (..., m, m)
-        x = A * x + (B * s + C * s @ s) @ x
+    x = g.mT.contiguous() if tall else g
+    x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)         # singular values below one
+    for a, b, c in POLYNOMIALS:
+        s = x @ x.mT                                                   # (n, m, m)
+        x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=b, alpha=c), x, beta=a)   # ax + (bs + css)x
     return x.mT if tall else x
 
 

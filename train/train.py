@@ -22,6 +22,7 @@ from bpe import shards
 from bpe.bpe import Tokenizer
 from gpt import checkpoint
 from gpt.llama import Config, Llama
+from gpt.lookback import look_back
 from train.adamw import AdamW
 from train.device import device, prepare
 from train.loader import Loader, Shards
@@ -136,10 +137,12 @@ def main(argv=None):
     model = prepare(Llama(Config(
         vocab_size=tokenizer.n_vocab, n_layer=args.layers, n_head=args.heads, n_kv_head=args.kv_heads,
         n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True, dropout=args.dropout)), where)
+    look_back(model)
     primer = shards.load(args.data, "primer", tokenizer.hash)[0] if "primer" in meta["splits"] else []
-    documents = Shards(primer + data, meta["boundary"], meta["splits"]["train"]["bytes"])
-    loader = Loader(documents, meta["boundary"], args.batch, args.length, args.seed,
-                    primer=meta["splits"].get("primer", {"documents": 0})["documents"])
+    exercises = meta["splits"]["primer"]["documents"] if primer else 0
+    documents = Shards(primer + data, meta["boundary"], meta["splits"]["train"]["bytes"],
+                       (exercises, tokenizer.specials["<|assistant|>"]))
+    loader = Loader(documents, meta["boundary"], args.batch, args.length, args.seed, primer=exercises)
     check = Loader(Shards(held_out, meta["boundary"]), meta["boundary"], args.batch, args.length)
     valid = [check.next() for _ in range(max(1, args.eval_rows // args.batch))]
     size, held = sum(p.numel() for p in model.parameters()), meta["splits"]["train"]
