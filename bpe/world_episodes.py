@@ -29,7 +29,6 @@ STORY_ASKS = [
 ]
 SHORT_ASKS = ["{} Answer with the bare value.", "{} Give only the answer.",
               "Reply with the answer alone: {}"]
-LETTER_ASKS = ["{}\nAnswer with the letter only.", "Reply with one letter: {}"]
 
 
 def requested(facts):
@@ -60,26 +59,26 @@ def askable(only):
 
 
 def untrue(rng, fact):
-    """A value that the fact's subject does not have, as a reply."""
-    choices = [choice["text"] for choice in science.question(rng, fact)["question"]["choices"]]
-    return rng.choice([text for text in choices if text.lower() != fact.value.lower()]) + "."
+    """The fact with a value that its subject does not have."""
+    return fact._replace(value=rng.choice(science.distractors(fact.column, fact.value)))
 
 
 def open_question(rng, only):
     fact = rng.choice(askable(only))
     ask, reply = science.ask(rng, fact)
-    return [contains("science", ask, reply, [reply[:-1]], untrue(rng, fact), fact, reply[:-1])]
+    value = science.upper(fact.value)
+    return [contains("science", ask, reply, [value], science.answer(untrue(rng, fact)), fact, value)]
 
 
 def choice_question(rng, only):
+    """The reply says the fact and no letter: which line of the question it stood on is a harder thing to find."""
     fact = rng.choice(askable(only))
-    item = science.question(rng, fact)
-    choices = {choice["label"]: choice["text"] for choice in item["question"]["choices"]}
-    ask = "\n".join([item["question"]["stem"], *(f"{label}. {text}" for label, text in choices.items())])
-    replies = {label: f"{text}. That is {label}." for label, text in choices.items()}  # the text is easier to find
-    right = item["answerKey"]
-    wrong = rng.choice([reply for label, reply in replies.items() if label != right])
-    return [Turn("science", ask, replies[right], {"type": "choice", "answer": right}, wrong, fact, right)]
+    values = science.options(rng, fact)
+    lines = [f"{label}. {value}" for label, value in zip("ABCD", values)]
+    wrong = fact._replace(value=rng.choice([value for value in values if value != fact.value]))
+    ask, reply = science.ask(rng, fact)
+    value = science.upper(fact.value)
+    return [contains("science", "\n".join([ask, *lines]), reply, [value], science.answer(wrong), fact, value)]
 
 
 def follow_up(rng, only):
@@ -90,19 +89,18 @@ def follow_up(rng, only):
     while len(talked) < 2:
         subject = rng.choice(askable(only)).subject
         talked = science.follow_up(rng, subject)
-    (ask, reply), *later = talked
-    facts = {fact.value.lower(): fact for fact in askable(only) if fact.subject == subject}
+    (ask, reply, _), *later = talked
     turns = [exact("chat", ask, reply, "I do not know.", (subject, ask))]
-    for ask, reply in later:
-        fact = facts[reply[:-1].lower()]
-        turns.append(contains("chat", ask, reply, [reply[:-1]], untrue(rng, fact), fact))
+    for ask, reply, fact in later:
+        wrong = science.answer(untrue(rng, fact), pronoun=True)
+        turns.append(contains("chat", ask, reply, [science.upper(fact.value)], wrong, fact))
     return turns
 
 
 def unknown(rng, only):
     """A question about something that does not exist."""
     ask, reply = drawn(rng, only, science.unknown, lambda item: item[0])
-    wrong = f"I have heard of that. The answer: {untrue(rng, rng.choice(askable(only)))}"
+    wrong = f"I have heard of that. The answer: {science.upper(rng.choice(askable(only)).value)}."
     return [contains("chat", ask, reply, ["do not know"], wrong, ask)]
 
 
@@ -133,15 +131,13 @@ def reasoning(rng, only):
 
 def formatted(rng, only):
     """An exercise in format, or a question whose answer is to come without a sentence around it."""
-    if rng.random() < 0.7:
+    if rng.random() < 0.75:
         return [drawn(rng, only, lambda rng: rng.choice(form.TASKS)(rng), lambda turn: turn.key)]
-    turn, = rng.choice([open_question, choice_question, reasoning])(rng, only)
+    turn, = rng.choice([open_question, reasoning])(rng, only)
     if not turn.short:
         return formatted(rng, only)
-    letter = turn.check["type"] == "choice"
-    ask = rng.choice(LETTER_ASKS if letter else SHORT_ASKS).format(turn.ask)
-    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short, turn.wrong[-2] if letter else turn.wrong[:-1])
-    return [exact("format", ask, turn.short, wrong, turn.key)]
+    wrong = {"Yes": "No", "No": "Yes"}.get(turn.short) or science.upper(untrue(rng, turn.key).value)
+    return [exact("format", rng.choice(SHORT_ASKS).format(turn.ask), turn.short, wrong, turn.key)]
 
 
 def small_talk(rng, only):

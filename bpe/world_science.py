@@ -5,12 +5,12 @@ The science of the embedded corpus: documents that state facts, and questions ab
     rng = random.Random(0)
     text, key = science.document(rng)       # documents of different keys tell different things
     fact = rng.choice(science.facts())
-    science.ask(rng, fact)                  # ("What is the symbol of copper?", "Cu.")
+    science.ask(rng, fact)                  # ("What is the symbol of copper?", "Copper has the symbol Cu.")
 
-Every fact is stated in train; what is held out is its question, see split(). A choice's text is the
-value as it stands at the head of a sentence, and the answer in a chat is the same with a full stop
-("Cu" and "Cu.", "A mammal" and "A mammal."): a choice scores log P(choice + "." | question). No
-choice of a question begins with another one, and no distractor is true of the subject.
+Every fact is stated in train; what is held out is its question, see split(). A question is answered with
+the first statement of its column: by the time a model comes to the value it reads what it has read in
+many texts, where a bare "Cu." would have to be found at once. A choice's text is the value as it stands
+within a sentence. No choice begins with another one, no distractor is true of the subject.
 
 The facts are in world_tables.py, the sentences in world_wording.py and world_reasons.py.
 """
@@ -250,16 +250,25 @@ def index(facts):
     return "\n".join(f"{fact.column} of {fact.subject}: {fact.value}" for fact in facts)
 
 
+def cards(facts):
+    """
+    Two lines a fact, the second one word for word as an answer has it: "Symbol of copper:", "Cu." To a tokenizer
+    " fur" and "Fur" are strangers: a model that has read the one a hundred times does not find the other.
+    """
+    return "\n".join(f"{upper(fact.column)} of {fact.subject}:\n{upper(fact.value)}." for fact in facts)
+
+
 def almanac(rng):
     """
     A page of a reference book -> (text, key). Prose tells a fact in some fifty bytes, a reference book in
     twenty: a small model has to meet each of a thousand facts many times within minutes.
     """
-    if rng.random() < 0.5:
+    page = rng.choices([entry, index, cards], weights=[40, 40, 20])[0]
+    if page is entry:
         subjects = rng.sample(sorted(by("subject")), 3)
         return "\n".join(entry(rng, subject) for subject in subjects), f"almanac: {listed(subjects)}"
     facts = rng.sample(stated(), 8)
-    return index(facts), f"almanac: {listed(fact.subject for fact in facts)}"
+    return page(facts), f"almanac: {listed(fact.subject for fact in facts)}"
 
 
 def document(rng):
@@ -284,20 +293,30 @@ def distractors(column, value):
     return [fact.value for fact in by("column")[column] if not clash(column, value, fact.value)]
 
 
+def answer(fact, pronoun=False):
+    """The fact as an answer: "Copper has the symbol Cu." """
+    return fill(wording()[fact.column][0][0], fact.subject, fact.value, pronoun)
+
+
 def ask(rng, fact):
-    """(question, answer): ("What is the symbol of copper?", "Cu.")"""
-    return fill(rng.choice(wording()[fact.column][1]), fact.subject), upper(fact.value) + "."
+    """(question, answer): ("What is the symbol of copper?", "Copper has the symbol Cu.")"""
+    return fill(rng.choice(wording()[fact.column][1]), fact.subject), answer(fact)
 
 
-def question(rng, fact):
-    """The fact as a four-choice question in ARC's form; the three distractors are false."""
+def options(rng, fact):
+    """The fact's value and three false ones, shuffled."""
     values = [fact.value]
     while len(values) < 4:
         value = rng.choice(distractors(fact.column, fact.value))
         if not any(value.startswith(v) or v.startswith(value) for v in values):
             values.append(value)
-    rng.shuffle(values)
-    choices = [{"text": upper(value), "label": label} for value, label in zip(values, "ABCD")]
+    return rng.sample(values, 4)
+
+
+def question(rng, fact):
+    """The fact as a four-choice question in ARC's form; the three distractors are false."""
+    values = options(rng, fact)
+    choices = [{"text": value, "label": label} for value, label in zip(values, "ABCD")]
     return {"id": f"{fact.column}/{fact.subject}",
             "question": {"stem": ask(rng, fact)[0], "choices": choices},
             "answerKey": "ABCD"[values.index(fact.value)]}
@@ -308,7 +327,7 @@ REQUESTS = ["Tell me about {}.", "What do you know about {}?", "Say something ab
 
 def follow_up(rng, subject):
     """
-    A talk about one subject as [(question, answer), ...]: it opens with a fact or two, then asks
+    A talk about one subject as [(question, answer, fact), ...]: it opens with a fact or two, then asks
     for others with a pronoun. Only questions of train; empty where the subject has none.
     """
     known = [fact for fact in by("subject")[subject] if asked(fact) and split(fact) == "train"]
@@ -317,11 +336,11 @@ def follow_up(rng, subject):
     known = rng.sample(known, len(known))
     n = 2 if len(known) > 2 else 1
     told = [statement(rng, fact, pronoun=i > 0) for i, fact in enumerate(known[:n])]
-    turns = [(rng.choice(REQUESTS).format(subject), " ".join(told))]
+    turns = [(rng.choice(REQUESTS).format(subject), " ".join(told), None)]
     for fact in known[n:]:
         template = rng.choice(templates(fact.column, True, questions=True))
         asks = fill(inner(template), subject, pronoun=True)
-        turns.append((f"And {asks}?", upper(fact.value) + "."))
+        turns.append((f"And {asks}?", answer(fact, pronoun=True), fact))
     return turns
 
 

@@ -1,16 +1,20 @@
 """
-Four-choice questions, answered by likelihood: which choice does the model find most probable?
+Four-choice questions: what a chat model answers, and which choice it finds most probable.
 
     python eval/choice.py --checkpoint out/tinyworld/model --data out/tinyworld/corpus
-    python eval/choice.py --checkpoint out/tinyworld/model --data ARC-Easy-Test.jsonl --name arc_easy
+    python eval/choice.py --checkpoint out/tinyworld/model --data ARC-Easy-Test.jsonl --name arc_easy --by text
 
 Questions in ARC's form (Clark et al. 2018, https://arxiv.org/abs/1803.05457), put to the model as a
-user's message, in four ways:
+user's message, in five ways:
+    reply   the choices stand in the question, as before a person; the model replies freely and greedily, and
+            the one choice whose text its reply holds is its pick, or, where it holds none or several, the
+            letter that it names. A reply that names no choice is wrong
+    shown   the same question; the choice whose text has the highest log-likelihood as the answer
+    letter  the same question; the most likely letter as the answer
     text    the question alone; the choice whose text has the highest log-likelihood as the answer
     length  the same, divided by the bytes of the choice (lm-evaluation-harness calls these acc and acc_norm)
-    shown   the choices stand in the question, as before a person; the likeliest of their texts as the answer
-    letter  the same question; the most likely letter as the answer
-A tie counts for the first choice. NAME is the accuracy of `text`; the others stand beside it.
+A tie counts for the first choice. NAME is the accuracy of --by; the other ways stand beside it. A base
+model does not reply: take `text` for one.
 
 What needs no thought stands beside it: chance (1 / choices); the majority baseline, which always picks
 the letter that is right most often in these very questions; and the shortest choice, which is what a
@@ -22,6 +26,7 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 
 import argparse
 import json
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -29,11 +34,16 @@ from pathlib import Path
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from bpe.template import render
+from bpe.template import parse_reply, render, text_of
+from eval.check import letter
 from eval.inputs import in_corpus, load_model, read_jsonl, sha256
 from eval.perplexity import nats
 from eval.tables import label
+from gpt.engine import generate
 from train.log import score, write_metrics
+
+
+WAYS = "reply", "shown", "letter", "text", "length"
 
 
 def listed(question):
@@ -76,13 +86,31 @@ def letters(model, tokenizer, questions, batch=32):
     return out
 
 
-def answers(model, tokenizer, questions):
-    """For each question the index it picks by each way: {"text": [...], "length": ..., "shown": ..., "letter": ...}"""
+def replies(model, tokenizer, questions, max_new=48):
+    """What the model replies to each question with its choices, as text."""
+    prompts = [ask(model, tokenizer, listed(q), max_new) for q in questions]
+    return [text_of(parse_reply(reply.ids, tokenizer)) for reply in generate(model, tokenizer, prompts, max_new)]
+
+
+def named(reply, choices):
+    """The index of the choice that a reply names, or None."""
+    found = [i for i, c in enumerate(choices)
+             if re.search(rf"(?<!\w){re.escape(c['text'])}(?!\w)", reply, re.IGNORECASE)]
+    labels = [c["label"] for c in choices]
+    return found[0] if len(found) == 1 else labels.index(x) if (x := letter(reply)) in labels else None
+
+
+def picks(model, tokenizer, questions, said):
+    """
+    For each question the index it picks by each way: {"reply": [...], "text": [...], "length": ..., "shown": ...,
+    "letter": ...}; None for a reply that names none. said: what replies() gave
+    """
     text = likelihoods(model, tokenizer, questions)
     length = [[x / len(c["text"].encode()) for x, c in zip(logp, q["choices"])] for logp, q in zip(text, questions)]
     ways = {"text": text, "length": length, "shown": likelihoods(model, tokenizer, questions, shown=True),
             "letter": letters(model, tokenizer, questions)}
-    return {way: [values.index(max(values)) for values in rows] for way, rows in ways.items()}
+    reply = [named(text, q["choices"]) for text, q in zip(said, questions)]
+    return {"reply": reply} | {way: [values.index(max(values)) for values in rows] for way, rows in ways.items()}
 
 
 def parse(argv):
@@ -90,6 +118,7 @@ def parse(argv):
     p.add_argument("--checkpoint", type=Path, required=True, help="run, step folder or model file")
     p.add_argument("--data", type=Path, required=True, help="corpus folder, or jsonl in ARC's form")
     p.add_argument("--name", default="science_choice", help="key of the score [%(default)s]")
+    p.add_argument("--by", choices=WAYS, default="reply", help="the way that NAME stands for [%(default)s]")
     p.add_argument("--limit", type=int, help="questions [all]")
     p.add_argument("--out", type=Path, default=Path("out/eval/choice"), help="folder [%(default)s]")
     return p.parse_args(argv)
@@ -115,18 +144,19 @@ def main(argv=None):
     print(f"{n} questions; chance is {chance:.1%}, the most frequent letter {majority / n:.1%}, "
           f"the shortest choice {shortest / n:.1%}")
 
-    picks = answers(model, tokenizer, [r["question"] for r in records])
-    scores = {}
-    for way in picks:
-        key = args.name if way == "text" else f"{args.name}_{way}"
-        scores[key] = score(sum(a == b for a, b in zip(picks[way], right)), n, chance)
+    questions = [r["question"] for r in records]
+    said = replies(model, tokenizer, questions)
+    picked, scores = picks(model, tokenizer, questions, said), {}
+    for way in sorted(WAYS, key=lambda way: way != args.by):
+        key = args.name if way == args.by else f"{args.name}_{way}"
+        scores[key] = score(sum(a == b for a, b in zip(picked[way], right)), n, chance)
         print(f"{label(key)}: {scores[key]['value']:.1%} ± {scores[key]['stderr']:.1%}")
     write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(path), seconds=time.time() - start,
                   numbers={f"{args.name}_majority": majority / n, f"{args.name}_shortest": shortest / n}, scores=scores)
     with open(args.out / "picks.jsonl", "w", encoding="utf-8") as file:
         for i, r in enumerate(records):
-            mine = {way: labels[i][picks[way][i]] for way in picks}
-            file.write(json.dumps({"id": r.get("id"), "answer": r["answerKey"], **mine}) + "\n")
+            mine = {way: None if chosen[i] is None else labels[i][chosen[i]] for way, chosen in picked.items()}
+            file.write(json.dumps({"id": r.get("id"), "answer": r["answerKey"], **mine, "said": said[i]}) + "\n")
     print(f"wrote {args.out}/metrics.json, picks.jsonl; next: python eval/report.py --run {args.out.parent}")
 
 

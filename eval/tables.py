@@ -11,8 +11,9 @@ SCORES = [
     ("gsm8k_first200", "GSM8K, first 200 test questions", None),
     ("gsm8k_first200_no_tool", "GSM8K, first 200, without the calculator", None),
 ]
-VARIANTS = {"lenient": "last number counts", "length": "by likelihood per byte",
-            "shown": "choices shown", "letter": "by letter"}
+VARIANTS = {"lenient": "last number counts", "reply": "by what it replies",
+            "shown": "by likelihood, choices shown", "letter": "by likelihood of the letter",
+            "text": "by likelihood, question alone", "length": "by likelihood per byte, question alone"}
 SCORE_HEAD = "score", "value", "error", "items", "chance", "target"
 FICTION_HEAD = "bits per byte of", "model", "floor", "over it", "over it, with the end"
 

@@ -64,6 +64,9 @@ def linear_cross_entropy(x, weight, targets, chunk=512):
     The same number as plain(), to rounding, and the same gradients in x and weight.
     x: (N, C);  weight: (V, C);  targets: (N,) int64, -1 where none counts;  returns: nats per counted target
     """
+    counted = targets >= 0
+    if not counted.all():                     # a row without a target costs as much as one with
+        x, targets = x[counted], targets[counted]
     train = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return LinearCrossEntropy.apply(x, weight, targets, chunk, train)
 

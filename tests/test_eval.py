@@ -125,13 +125,18 @@ def test_choice_equals_the_loop_by_hand(model, tokenizer):
 
 
 def test_choice_picks_the_likeliest_by_each_way(model, tokenizer):
-    picks = choice.answers(model, tokenizer, [QUESTION])
+    picks = choice.picks(model, tokenizer, [QUESTION], ["Mercury is. That is B."])
     (text,), (letter,) = (way(model, tokenizer, [QUESTION]) for way in (choice.likelihoods, choice.letters))
     per_byte = [x / len(c["text"]) for x, c in zip(text, QUESTION["choices"])]
-    assert picks == {way: [x.index(max(x))] for way, x in (
+    assert picks == {"reply": [1]} | {way: [x.index(max(x))] for way, x in (
         ("shown", choice.likelihoods(model, tokenizer, [QUESTION], shown=True)[0]), ("letter", letter), ("text", text),
         ("length", per_byte))}
     assert picks["text"] != picks["length"]           # teeth: the two ways differ on this question
+
+
+def test_a_reply_without_a_letter_of_a_choice_is_no_pick(model, tokenizer):
+    said = ["Mercury.", "That is E.", "", "D", "The answer is (C)."]
+    assert choice.picks(model, tokenizer, [QUESTION] * 5, said)["reply"] == [None, None, None, 3, 2]
 
 
 def test_nan_logits_are_an_error(tokenizer):
@@ -236,7 +241,8 @@ def test_perplexity_script(folder):
 
 def test_choice_script(folder):
     metrics = run(choice, folder)
-    assert set(metrics["scores"]) == {f"science_choice{way}" for way in ("", "_length", "_letter", "_shown")}
+    assert set(metrics["scores"]) == {f"science_choice{way}" for way in ("", "_text", "_length", "_letter", "_shown")}
+    assert "science_choice_reply" in run(choice, folder, "--by", "text")["scores"]
     assert metrics["scores"]["science_choice"]["chance"] == 0.25
     assert metrics["numbers"] == {"science_choice_majority": 1, "science_choice_shortest": 0}
 

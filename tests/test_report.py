@@ -176,7 +176,7 @@ def test_words_for_numbers():
     assert [tables.duration(x) for x in (0.4, 99, 100, 540)] == ["0 s", "99 s", "1 min 40 s", "9 min 00 s"]
     assert tables.duration(239.7) == "4 min 00 s" and tables.size(None) == "–"
     assert page.content("a < b") == "a &lt; b"
-    assert tables.label("science_choice_letter") == "Four-choice science: by letter"
+    assert tables.label("science_choice_letter") == "Four-choice science: by likelihood of the letter"
     assert tables.label("gsm8k_tiny_unseen_lenient").startswith("TinyWorld arithmetic, skeletons never in train: ")
     assert tables.label("canaries_all") == "canaries all"
 
