@@ -43,8 +43,9 @@ def parse(argv):
     add("--out", type=Path, default=Path("out/align/sft"), help="where to write [%(default)s]")
     add("--tokens", type=int, default=1_150_000, help="tokens to train on, padding included [%(default)s]")
     add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
-    add("--muon-lr", type=float, default=0.01, help="peak rate of the matrices [%(default)s]")
-    add("--adamw-lr", type=float, default=0.002, help="peak rate of embedding, head and norms [%(default)s]")
+    add("--length", type=int, help="tokens of a row, and the longest conversation that is kept [the model's context]")
+    add("--muon-lr", type=float, default=0.007, help="peak rate of the matrices [%(default)s]")
+    add("--adamw-lr", type=float, default=0.0015, help="peak rate of embedding, head and norms [%(default)s]")
     add("--clip", type=float, default=1.0, help="largest gradient norm [%(default)s]")
     add("--seed", type=int, default=0, help="[%(default)s]")
     add("--save-every", type=int, default=100, help="steps between checkpoints [%(default)s]")
@@ -53,10 +54,10 @@ def parse(argv):
     return p.parse_args(argv)
 
 
-def conversations(path, tokenizer, context):
+def conversations(path, tokenizer, length):
     """
     [(ids, mask)] of a jsonl of {"messages": [...]}, and how many were left out for being longer than
-    context + 1 tokens (cut, they would teach not to stop). Exits naming the line of a malformed one.
+    length + 1 tokens (cut, they would teach not to stop). Exits naming the line of a malformed one.
     """
     kept, long = [], 0
     for n, record in enumerate(read_jsonl(path, "messages"), 1):
@@ -64,12 +65,12 @@ def conversations(path, tokenizer, context):
             ids, mask = render(record["messages"], tokenizer)
         except ValueError as e:
             sys.exit(f"{path}, conversation {n}: {e}. Correct or remove it.")
-        if len(ids) > context + 1:
+        if len(ids) > length + 1:
             long += 1
         else:
             kept.append((np.array(ids), np.array(mask, dtype=bool)))
     if not kept:
-        sys.exit(f"{path} holds no conversation of at most {context + 1} tokens. Give other data, or a longer context.")
+        sys.exit(f"{path} holds no conversation of at most {length + 1} tokens. Give other data, or a larger --length.")
     return kept, long
 
 
@@ -78,7 +79,7 @@ def train(args, model, loader, valid, tokenizer, info, where):
     matrices, rest = split(model)
     muon, adamw, clock, run = Muon(matrices), AdamW(rest), Clock(), args.out / "run"
     rates = (muon, args.muon_lr), (adamw, args.adamw_lr)
-    steps, done = math.ceil(args.tokens / (args.batch * model.config.context)), 0
+    steps, done = math.ceil(args.tokens / (args.batch * args.length)), 0
     parts = {"muon": muon, "adamw": adamw, "loader": loader, "clock": clock}
     if (run / "latest").exists():
         model.load_state_dict(checkpoint.load(run, where)[0].state_dict())
@@ -89,7 +90,7 @@ def train(args, model, loader, valid, tokenizer, info, where):
         done += 1
         factor = trapezoid(done, steps, cooldown=0.8)
         loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where)
-        clock.tokens += args.batch * model.config.context
+        clock.tokens += args.batch * args.length
         numbers = {"valid_loss_nats": evaluate(model, valid, where)} if done == steps else {}
         log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss.item(),
                 tokens_per_second=clock.rate, learning_rate_factor=factor,
@@ -114,13 +115,14 @@ def main(argv=None):
     args, start = parse(argv), time.time()
     model, tokenizer, info = load_model(args.checkpoint)
     where = device()
-    examples, long = conversations(args.data / "sft_train.jsonl", tokenizer, model.config.context)
-    held_out, _ = conversations(args.data / "sft_valid.jsonl", tokenizer, model.config.context)
+    args.length = args.length or model.config.context
+    examples, long = conversations(args.data / "sft_train.jsonl", tokenizer, args.length)
+    held_out, _ = conversations(args.data / "sft_valid.jsonl", tokenizer, args.length)
     pad = tokenizer.specials["<|pad|>"]
-    loader = Loader(Conversations(examples), pad, args.batch, model.config.context, args.seed, crop=False)
-    check = Loader(Conversations(held_out), pad, args.batch, model.config.context, crop=False)
+    loader = Loader(Conversations(examples), pad, args.batch, args.length, args.seed, crop=False)
+    check = Loader(Conversations(held_out), pad, args.batch, args.length, crop=False)
     valid = [check.next() for _ in range(4)]
-    print(f"{len(examples):,} conversations, {long:,} left out as longer than {model.config.context} tokens")
+    print(f"{len(examples):,} conversations, {long:,} left out as longer than {args.length} tokens")
 
     suite = args.data / "canaries.jsonl"
     items = read_jsonl(suite, "messages", "check", "kind")[:args.canaries] if suite.exists() else []

@@ -17,7 +17,7 @@ from bpe import world_episodes as episodes
 from bpe.template import text_of
 
 # how often a dialogue's episode is of each kind
-WEIGHTS = {"open_question": 24, "choice_question": 24, "follow_up": 8, "unknown": 5,
+WEIGHTS = {"open_question": 30, "choice_question": 40, "follow_up": 8, "unknown": 5,
            "word_problem": 8, "calculation": 11, "reasoning": 8, "formatted": 20, "small_talk": 14,
            "story": 3, "function": 4, "call": 4}
 # the kinds of the canaries and the episodes that test them

@@ -5,7 +5,7 @@ The science of the embedded corpus: documents that state facts, and questions ab
     rng = random.Random(0)
     text, key = science.document(rng)       # documents of different keys tell different things
     fact = rng.choice(science.facts())
-    science.ask(rng, fact)                  # ("What is the symbol of copper?", "Copper has the symbol Cu.")
+    science.ask(rng, fact)                  # ("What is the symbol of copper?", "The symbol of copper is Cu.")
 
 Every fact is stated in train; what is held out is its question, see split(). A question is answered with
 the first statement of its column: by the time a model comes to the value it reads what it has read in
@@ -294,12 +294,12 @@ def distractors(column, value):
 
 
 def answer(fact, pronoun=False):
-    """The fact as an answer: "Copper has the symbol Cu." """
+    """The fact as an answer: "The symbol of copper is Cu." """
     return fill(wording()[fact.column][0][0], fact.subject, fact.value, pronoun)
 
 
 def ask(rng, fact):
-    """(question, answer): ("What is the symbol of copper?", "Copper has the symbol Cu.")"""
+    """(question, answer): ("What is the symbol of copper?", "The symbol of copper is Cu.")"""
     return fill(rng.choice(wording()[fact.column][1]), fact.subject), answer(fact)
 
 

@@ -10,14 +10,16 @@ question mark, a question. The fields:
     {v} {V} {is} the value, the value at the head of a sentence, the verb that agrees with it
 
 Every column has statements that begin with the value, because an answer begins with it too.
+The first statement of a column is the answer to its questions: where it can, it has their words in their
+order and the subject as they have it, for what stands in the question need only be copied.
 A column without questions is there to be told, not to be asked: it has too few different values.
 """
 
 WORDING = """
 symbol
+The symbol of {x} is {v}.
 {S} has the symbol {v}.
 {Its} symbol is {v}.
-The symbol of {x} is {v}.
 {V} is the symbol of {x}.
 {V} is {its} symbol.
 Chemists write {v} for {s}.
@@ -26,9 +28,9 @@ What is {its} symbol?
 Which symbol do chemists write for {s}?
 
 number
+The atomic number of {x} is {v}.
 {S} has the atomic number {v}.
 {Its} atomic number is {v}.
-The atomic number of {x} is {v}.
 {V} is the atomic number of {x}.
 {V} is {its} atomic number.
 The number of protons in an atom of {x} is {v}.
@@ -37,8 +39,8 @@ What is {its} atomic number?
 How many protons are in an atom of {x}?
 
 family
-{S} is {v}.
 Chemists call {s} {v}.
+{S} is {v}.
 Among the elements {s} is {v}.
 {V} is what chemists call {s}.
 {V} is {its} kind of element.
@@ -47,9 +49,9 @@ What kind of element is {s}?
 What sort of element is {s}?
 
 row
+In the periodic table {s} is in {v}.
 {S} is in {v} of the periodic table.
 {S} stands in {v} of the table of elements.
-In the periodic table {s} is in {v}.
 {Its} place in the periodic table is in {v}.
 {V} of the periodic table is where {s} stands.
 {V} holds {s} in the periodic table.
@@ -63,8 +65,8 @@ In a warm room {s} is {v}.
 Neither heated nor cooled, {s} is {v}.
 
 order
-{S} is {v} planet from the sun.
 Counting from the sun, {s} is {v} planet.
+{S} is {v} planet from the sun.
 In the order of the planets {s} is {v}.
 {V} planet from the sun is {s}.
 {V} place from the sun belongs to {s}.
@@ -72,8 +74,8 @@ Counting from the sun, which planet is {s}?
 Which planet from the sun is {s}?
 
 type
-{S} is {v}.
 Astronomers call {s} {v}.
+{S} is {v}.
 {S} counts as {v}.
 {V} is what astronomers call {s}.
 {V} is {its} kind of planet.
@@ -81,9 +83,9 @@ What kind of planet is {s}?
 What type of planet is {s}?
 
 moons
+Around {s} there {is} {v}.
 {S} has {v}.
 {S} travels with {v}.
-Around {s} there {is} {v}.
 A traveler would find {v} at {s}.
 {V} {is} found around {x}.
 {V} {is} in orbit around {s}.
@@ -101,26 +103,26 @@ How long is a year on {s}?
 How long does {s} need to go around the sun?
 
 turn
+One turn of {x} takes about {v}.
 {S} turns around itself in about {v}.
 {S} needs about {v} for one turn.
-One turn of {x} takes about {v}.
 {V} pass while {s} turns around once.
 {V} is about the time that {s} needs for one turn.
 How long does {s} need to turn around once?
 How long does one turn of {x} take?
 
 namesake
+People named {s} after {v}.
 {S} is named after {v}.
 {Its} name comes from {v}.
-People named {s} after {v}.
 {V} gave {s} its name.
 {V} is the one that {s} is named after.
 Who gave {s} its name?
 Who is {s} named after?
 
 next
-After {s} comes {v}.
 The next planet after {s} is {v}.
+After {s} comes {v}.
 Going away from the sun, {s} is followed by {v}.
 {V} is the next planet after {s}.
 {V} comes after {s} on the way out from the sun.
@@ -204,9 +206,9 @@ What is the sound of {x}?
 What is {its} sound?
 
 continent
+The continent of {x} is {v}.
 {S} comes from {v}.
 {Its} continent is {v}.
-The continent of {x} is {v}.
 {S} is an animal of {v}.
 {V} is the continent of {x}.
 {V} is where {s} comes from.
@@ -214,9 +216,9 @@ Which continent does {s} come from?
 What is the continent of {x}?
 
 kind
+Among the materials {s} is {v}.
 {S} is {v}.
 {S} counts as {v}.
-Among the materials {s} is {v}.
 People who work with {s} call it {v}.
 {V} is the kind of material that {s} is.
 {V} is what people call {s}.
@@ -224,10 +226,10 @@ What kind of material is {s}?
 What sort of material is {s}?
 
 source
+The source of {x} is {v}.
 {S} comes from {v}.
 {S} is made from {v}.
 {Its} source is {v}.
-The source of {x} is {v}.
 {V} {is} the source of {x}.
 {V} {is} what {s} is made from.
 {V} {is} what {s} comes from.
@@ -236,9 +238,9 @@ What is the source of {x}?
 What does {s} come from?
 
 hardness
+The hardness of {x} is {v}.
 {S} has a hardness of {v}.
 {Its} hardness is {v}.
-The hardness of {x} is {v}.
 On the Mohs scale {s} has {v}.
 {V} is the hardness of {x}.
 {V} is {its} hardness on the Mohs scale.
@@ -279,8 +281,8 @@ Where is {s}?
 Where in the body do you find {s}?
 
 job
-{Its} job is {v}.
 The job of {x} is {v}.
+{Its} job is {v}.
 {S} has the job of {v}.
 The body needs {s} for {v}.
 {V} is the job of {x}.
@@ -300,6 +302,7 @@ Which part of {x} do people use?
 What is {its} useful part?
 
 kin
+The family of {x} is {v}.
 {S} belongs to {v}.
 {S} is a member of {v}.
 {Its} family is {v}.
@@ -311,10 +314,10 @@ What is the family of {x}?
 What is {its} family?
 
 origin
+The first home of {x} was {v}.
 {S} comes from {v}.
 People first grew {s} in {v}.
 {Its} first home was {v}.
-The first home of {x} was {v}.
 {V} {is} where people first grew {s}.
 {V} {is} the first home of {x}.
 Where did people first grow {s}?
