@@ -70,7 +70,9 @@ sizes() {  # what each size of a run is made of
         pretrain=(--tokens 60000 --layers 2 --width 64 --heads 2 --kv-heads 2 --hidden 128 --batch 8 --save-every 10)
         sft=(--tokens 30000 --batch 8 --save-every 5)
     elif [ "$DATA" = tinystories ]; then
-        pretrain=(--tokens 2800000 --patience 8 --eval-every 50 --dropout 0.15 --weight-decay 0.1)
+        pretrain=(--tokens 2800000 --width 192 --hidden 512 --patience 8 --eval-every 50 --dropout 0.15 --weight-decay 0.1)
+    else
+        sft=(--tokens 2300000 --length 256)   # its longest dialogues but one in 300 fit; shorter rows are faster
     fi
 }
 

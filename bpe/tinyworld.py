@@ -1,7 +1,7 @@
 """
 Write the embedded corpus: a closed world of stories, science, code, arithmetic, logic and chat.
 
-    python bpe/tinyworld.py --out out/tinyworld/corpus                     # 14 MB
+    python bpe/tinyworld.py --out out/tinyworld/corpus                     # 15 MB
     python bpe/tinyworld.py --out out/tinyworld/corpus --megabytes 0.3     # a miniature
 
 No file is read and nothing is downloaded. The same seed gives the same bytes whatever the number
@@ -45,7 +45,7 @@ from bpe.world_skeletons import UNSEEN
 # be met often; SFT is mostly arithmetic and dialogue.
 PRETRAIN_MIX = {"fiction": 0.29, "science": 0.17, "almanac": 0.20, "code": 0.02, "arithmetic": 0.18,
                 "logic": 0.01, "echo": 0.03, "chat": 0.10}
-SFT_MIX = {"arithmetic": 0.38, "chat": 0.38, "storytelling": 0.08, "telling": 0.12, "programming": 0.04}
+SFT_MIX = {"arithmetic": 0.36, "chat": 0.36, "storytelling": 0.08, "telling": 0.17, "programming": 0.03}
 PRIMER = 0.05         # bytes of the primer, lists to say back, which is read first, over those of pretraining
 VALID = 0.02, 50_000  # bytes of a validation mix: their share of its training mix's, and the least
 FULL = 4              # megabytes from which on the counts below hold; a smaller corpus has fewer
@@ -222,8 +222,8 @@ def parse(argv):
     add = p.add_argument
     add("--out", type=Path, required=True, help="folder to write to")
     add("--seed", type=int, default=0, help="of every choice [%(default)s]")
-    add("--megabytes", type=float, default=14, help="of text in pretrain_train [%(default)s]")
-    add("--sft", type=float, default=0.25, help="bytes of sft_train, of those [%(default)s]")
+    add("--megabytes", type=float, default=15, help="of text in pretrain_train [%(default)s]")
+    add("--sft", type=float, default=0.35, help="bytes of sft_train, of those [%(default)s]")
     add("--workers", type=int, default=min(8, os.cpu_count()), help="processes [%(default)s]")
     args = p.parse_args(argv)
     if args.megabytes <= 0 or args.sft <= 0 or args.workers <= 0:

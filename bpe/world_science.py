@@ -140,7 +140,9 @@ def templates(column, pronoun=False, head="", questions=False):
 
 
 def statement(rng, fact, pronoun=False, head=""):
-    """One sentence that states the fact: "Cu is the symbol of copper." """
+    """One sentence that states the fact: "Cu is the symbol of copper."; a third of the time as an answer does."""
+    if not head and not pronoun and rng.random() < 1 / 3:
+        return answer(fact)
     choices = templates(fact.column, pronoun, head) or templates(fact.column, pronoun)
     return fill(rng.choice(choices), fact.subject, fact.value, pronoun)
 
