@@ -72,7 +72,7 @@ sizes() {  # what each size of a run is made of
     elif [ "$DATA" = tinystories ]; then
         pretrain=(--tokens 2800000 --width 192 --hidden 512 --patience 8 --eval-every 50 --dropout 0.15 --weight-decay 0.1)
     else
-        sft=(--tokens 2300000 --length 256)   # its longest dialogues but one in 300 fit; shorter rows are faster
+        sft=(--tokens 2500000 --length 256)   # its longest dialogues but one in 300 fit; shorter rows are faster
     fi
 }
 

@@ -95,12 +95,12 @@ def sharing(fact):
 def splits():
     """
     fact -> split. Of every column's facts, in the order of their hashes, the first 35% (at least
-    three) are asked in train, so that the form of the question is known; the next 6% in valid.
+    five) are asked in train, so that the form of the question is known; the next 6% in valid.
     """
     found = {}
     for members in by("column").values():
         members = sorted(members, key=lambda fact: sha256(repr(fact).encode()).digest())
-        n_train = max(3, round(0.35 * len(members)))
+        n_train = max(5, round(0.35 * len(members)))
         n_valid = round(0.06 * len(members))
         names = ["train"] * n_train + ["valid"] * n_valid + ["test"] * len(members)
         found.update(zip(members, names))
@@ -141,7 +141,7 @@ def templates(column, pronoun=False, head="", questions=False):
 
 def statement(rng, fact, pronoun=False, head=""):
     """One sentence that states the fact: "Cu is the symbol of copper."; a third of the time as an answer does."""
-    if not head and not pronoun and rng.random() < 1 / 3:
+    if not head and rng.random() < 1 / 3:
         return answer(fact)
     choices = templates(fact.column, pronoun, head) or templates(fact.column, pronoun)
     return fill(rng.choice(choices), fact.subject, fact.value, pronoun)

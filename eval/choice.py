@@ -88,7 +88,7 @@ def letters(model, tokenizer, questions, batch=32):
 
 def replies(model, tokenizer, questions, max_new=48):
     """What the model replies to each question with its choices, as text."""
-    prompts = [ask(model, tokenizer, listed(q), max_new) for q in questions]
+    prompts = [ask(model, tokenizer, listed(q), 1) for q in questions]
     return [text_of(parse_reply(reply.ids, tokenizer)) for reply in generate(model, tokenizer, prompts, max_new)]
 
 

@@ -232,7 +232,7 @@ def test_a_primer_dissolves():
     """All of the first tokens are the primer's, none after twice its length, three quarters of it in the first half."""
     docs = [np.array([0, 1 + (n < 100)] + [3] * 5) for n in range(600)]    # the first hundred say 2, the others 1
     examples = [(d, np.ones(len(d), dtype=bool)) for d in docs]
-    loader = Loader(Conversations(examples), 60, rows=1, context=64, primer=100)
+    loader = Loader(Conversations(examples), 60, rows=1, context=62, primer=100)   # nine documents a row
     loader.packer.lookahead = 1                                            # in the order of the stream
     kinds = []
     while loader.epoch < 2:
@@ -266,7 +266,7 @@ def test_ten_pinned_losses():
     assert losses[9] < losses[0] - 0.1
 
 
-PINNED = [4.117388, 3.892961, 3.773247, 3.641567, 3.507655, 3.971806, 3.819541, 3.530067, 3.489546, 3.449788]
+PINNED = [4.117388, 3.897536, 3.773854, 3.63905, 3.536786, 3.969884, 3.813346, 3.546256, 3.522443, 3.473749]
 
 
 def test_evaluate_weighs_by_targets():

@@ -68,7 +68,7 @@ def test_enough_to_ask():
         if not science.asked(members[0]):
             continue
         assert len({fact.value for fact in members}) >= 4, column
-        assert sum(science.split(fact) == "train" for fact in members) >= 3, column
+        assert sum(science.split(fact) == "train" for fact in members) >= 5, column
 
 
 def test_overlaps_and_reasons_name_real_values():

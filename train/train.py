@@ -41,7 +41,7 @@ def parse(argv):
     add("--data", type=Path, required=True, help="folder of token shards")
     add("--tokenizer", type=Path, required=True, help="folder of the tokenizer that wrote them")
     add("--out", type=Path, default=Path("out/train/train"), help="where to write [%(default)s]")
-    add("--tokens", type=int, default=4_750_000, help="tokens to train on [%(default)s]")
+    add("--tokens", type=int, default=4_950_000, help="tokens to train on [%(default)s]")
     add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
     add("--length", type=int, default=256, help="tokens of a row [%(default)s]")
     add("--context", type=int, default=512, help="tokens that the model is made for, a chat's [%(default)s]")
