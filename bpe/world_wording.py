@@ -9,7 +9,7 @@ question mark, a question. The fields:
     {x}          the subject by its name, always: this sentence cannot stand with a pronoun
     {v} {V} {is} the value, the value at the head of a sentence, the verb that agrees with it
 
-Every column has statements that begin with the value, because an answer begins with it too.
+Every column has statements that begin with the value too, so that facts are told both ways round.
 The first statement of a column is the answer to its questions: where it can, it has their words in their
 order and the subject as they have it, for what stands in the question need only be copied.
 A column without questions is there to be told, not to be asked: it has too few different values.

@@ -3,11 +3,15 @@ A model that starts with heads on the previous token: they look there at any pos
 tokens are, and the rest of the model is as it was.
 """
 
+import json
+
 import pytest
 import torch
 
+from bpe.bpe import Tokenizer
 from gpt.llama import Config, Llama, plain
 from gpt.lookback import look_back
+from train import copying
 
 CONFIGS = [Config(vocab_size=61, n_layer=2, n_head=4, n_kv_head=4, n_embd=96, n_hidden=64, context=64, qk_norm=True),
            Config(vocab_size=61, n_layer=1, n_head=6, n_kv_head=3, n_embd=96, n_hidden=64, d_head=32, qk_norm=True)]
@@ -54,3 +58,12 @@ def test_it_still_starts_as_a_uniform_guess():
     ids = torch.arange(60)[None]
     _, loss = model(ids, ids.roll(-1, 1))
     assert abs(loss.item() - torch.tensor(61.).log().item()) < 0.1
+
+
+def test_copying_script(tmp_path):
+    """At its smallest setting it runs, and writes a loss for each of the two starts."""
+    Tokenizer.train(["Repeat exactly: red house 12 fox. Copy: one two three"] * 3, 320).save(tmp_path / "tokenizer")
+    folders = ["--tokenizer", str(tmp_path / "tokenizer"), "--out", str(tmp_path / "out")]
+    copying.main([*folders, "--steps", "3", "--width", "32"])
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())["numbers"]
+    assert set(numbers) == {"plain_loss_nats", "look_back_loss_nats"} and all(0 < x < 8 for x in numbers.values())

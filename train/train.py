@@ -50,6 +50,7 @@ def parse(argv):
     add("--heads", type=int, default=4, help="query heads [%(default)s]")
     add("--kv-heads", type=int, default=4, help="key/value heads [%(default)s]")
     add("--hidden", type=int, default=352, help="channels of the feed-forward [%(default)s]")
+    add("--no-look-back", dest="look_back", action="store_false", help="start without heads on the previous token")
     add("--muon-lr", type=float, default=0.02, help="peak rate of the matrices [%(default)s]")
     add("--adamw-lr", type=float, default=0.004, help="peak rate of embedding, head and norms [%(default)s]")
     add("--weight-decay", type=float, default=0.01, help="of the matrices [%(default)s]")
@@ -137,7 +138,8 @@ def main(argv=None):
     model = prepare(Llama(Config(
         vocab_size=tokenizer.n_vocab, n_layer=args.layers, n_head=args.heads, n_kv_head=args.kv_heads,
         n_embd=args.width, n_hidden=args.hidden, context=args.context, qk_norm=True, dropout=args.dropout)), where)
-    look_back(model)
+    if args.look_back:
+        look_back(model)
     primer = shards.load(args.data, "primer", tokenizer.hash)[0] if "primer" in meta["splits"] else []
     exercises = meta["splits"]["primer"]["documents"] if primer else 0
     documents = Shards(primer + data, meta["boundary"], meta["splits"]["train"]["bytes"],
