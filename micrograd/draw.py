@@ -20,6 +20,7 @@ from micrograd.engine import Value
 
 WIDE, HIGH = 112, 50                                        # pixels of a box
 ACROSS, DOWN = 200, 74                                      # from one column to the next, from one row to the next
+SIGNS = {"sigmoid": "σ", "neg": "−"}                         # drawn instead of the name, which is too long for a circle
 STYLE = """
 text { font: 13px ui-monospace, Menlo, Consolas, monospace; text-anchor: middle; fill: #1f2933 }
 .grad { fill: #b4451f } .op { font-weight: bold; fill: white; font-size: 12px }
@@ -74,7 +75,7 @@ def box(v, x, y, name):
     lines.append(f'<text x="{x}" y="{y + 15}" class="grad">grad {v.grad:.4g}</text>')
     if v._op:
         lines.append(f'<circle cx="{left - 22}" cy="{y}" r="19"/>')
-        lines.append(f'<text x="{left - 22}" y="{y + 4}" class="op">{escape(v._op[:5])}</text>')
+        lines.append(f'<text x="{left - 22}" y="{y + 4}" class="op">{escape(SIGNS.get(v._op, v._op)[:5])}</text>')
     return "\n".join(lines)
 
 

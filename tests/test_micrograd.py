@@ -169,8 +169,8 @@ def test_drawing_has_every_node():
     root = ET.fromstring(draw.svg(loss, names))
     nodes, text = draw.trace(loss), "".join(root.itertext())
     boxes = [r for r in root.iter(f"{SVG}rect") if r.get("class")]
-    assert len(boxes) == len(nodes) == 14
-    assert len({(r.get("x"), r.get("y")) for r in boxes}) == 14, "two boxes in one place"
+    assert len(boxes) == len(nodes) == 13
+    assert len({(r.get("x"), r.get("y")) for r in boxes}) == 13, "two boxes in one place"
     assert len(list(root.iter(f"{SVG}circle"))) == sum(bool(v._op) for v in nodes)
     assert len(list(root.iter(f"{SVG}path"))) == sum(len(v._prev) for v in nodes)
     for v in nodes:
