@@ -62,7 +62,7 @@ def picture(model, points, path, title):
                         extend="both")
     ax.contour(across, up, score, levels=[0], colors="black", linewidths=2)
     for y, colour in [(-1, "#8c1c13"), (1, "#0b3c6f")]:
-        ax.scatter(*zip(*[x for x, label in points if label == y]), c=colour, edgecolors="white", s=38, label=f"y = {y}")
+        ax.scatter(*zip(*[x for x, label in points if label == y]), c=colour, edgecolors="white", label=f"y = {y}")
     fig.colorbar(shade, label="score (the black line is 0)")
     ax.set(xlabel="x1", ylabel="x2", title=title, aspect="equal")
     ax.legend(loc="lower left")
@@ -102,7 +102,7 @@ def main(argv=None):
 
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.no_picture:
-        picture(model, points, args.out / "boundary.png", f"{right} of {args.points} points on the right side of the line")
+        picture(model, points, args.out / "boundary.png", f"{right} of {args.points} points lie on their side")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (args.out / "metrics.json").write_text(json.dumps({
         "schema": 1, "script": "micrograd/demo.py", "argv": sys.argv[1:] if argv is None else argv, "seed": args.seed,

@@ -101,7 +101,8 @@ def test_gradients_accumulate_as_in_torch():
         again(d), again(d), again(c * 5.0)
         return [float(a.grad), float(b.grad)]
 
-    want = run(lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True), lambda v: v.backward(retain_graph=True))
+    want = run(lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True),
+               lambda v: v.backward(retain_graph=True))
     assert run(Value, lambda v: v.backward()) == want == [57.0, -38.0]
 
 
