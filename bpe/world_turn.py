@@ -14,7 +14,7 @@ class Turn:
     kind: str                   # story science code arithmetic logic format chat
     ask: str                    # what the user says
     reply: str | list           # content of the assistant's message: text, or parts with calls
-    check: dict                 # {"type": exact number contains choice story code, "answer": ...}
+    check: dict                 # {"type": exact number contains story code, "answer": ...}
     wrong: str | list           # a reply that fails the check
     key: tuple                  # the content; it belongs to one split, see splits.py
     short: str | None = None    # the reply without a sentence around it, where there is one
