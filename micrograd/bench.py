@@ -1,8 +1,8 @@
 """
 One step of the moons demo in ours and in the original: the same net, the same points, the same loss, timed in turn.
 
-    git clone https://github.com/karpathy/micrograd /tmp/micrograd
-    python micrograd/bench.py --peer /tmp/micrograd         # under a minute
+    git clone https://github.com/karpathy/micrograd ../micrograd
+    python micrograd/bench.py --peer ../micrograd         # under a minute
     python micrograd/bench.py                               # ours alone
 
 A step is forward, zero_grad, backward and update on 50 points with a 2-16-16-1 net, hinge loss and L2, as in the
