@@ -28,12 +28,12 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 import argparse
 import hashlib
 import json
-import platform
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
+
+from makemore.record import write_metrics
 
 BOUNDARY = 256
 
@@ -198,16 +198,10 @@ def main(argv=None):
     bits = -model.logprob(test)[test != BOUNDARY] / np.log(2)
     print(f"test {bits.mean():.4f} bits per byte, order {order}, {len(bits):,} bytes")
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    metrics = {
-        "schema": 1, "script": "makemore/ngram.py", "argv": argv or sys.argv[1:], "seed": None, "checkpoint": None,
-        "data_sha": hashlib.sha256(args.train.read_bytes()).hexdigest(), "seconds": round(time.time() - began, 2),
-        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,  # macOS counts bytes, Linux kilobytes
-        "numbers": {"order": order, "test_bits_per_byte": bits.mean(), "test_bytes": len(bits),
-                    "held_out_bits_per_byte": held_out, "discounts": [d[1:].tolist() for d in model.discounts]},
-        "scores": {}, "environment": {"python": platform.python_version(), "numpy": np.__version__}}
-    (args.out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    write_metrics(args.out, "makemore/ngram.py", argv, seconds=round(time.time() - began, 2),
+                  data_sha=hashlib.sha256(args.train.read_bytes()).hexdigest(),
+                  numbers={"order": order, "test_bits_per_byte": bits.mean(), "test_bytes": len(bits),
+                           "held_out_bits_per_byte": held_out, "discounts": [d[1:].tolist() for d in model.discounts]})
     print(f"wrote {args.out}/metrics.json; next: python eval/perplexity.py --ngram {args.out}/metrics.json")
 
 
