@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from bpe.bpe import Tokenizer
-from gpt.llama import Config, Llama
+from gpt.kinds import KINDS, build, kind_of
 
 PLAIN = (type(None), bool, int, float, str, bytes)           # exactly these: numpy's float64 is a kind of float
 
@@ -76,8 +76,7 @@ def save(run, step, model, tokenizer, state=None, stage="", parent=None, keep=No
     parent: hash of the weights this training started from;  keep: older steps beyond this number are removed
     """
     run = Path(run)
-    if not isinstance(model, Llama):
-        raise ValueError(f"no checkpoint kind for a {type(model).__name__}")
+    kind = kind_of(model)
     check_plain(state)
     name, again = f"step_{step:06d}", 1
     while (run / name).exists():
@@ -92,7 +91,7 @@ def save(run, step, model, tokenizer, state=None, stage="", parent=None, keep=No
     if state is not None:
         torch.save(state, part / "state.pt")
     tokenizer.save(part)
-    info = {"schema": 1, "kind": "llama", "config": asdict(model.config), "step": step, "stage": stage,
+    info = {"schema": 1, "kind": kind, "config": asdict(model.config), "step": step, "stage": stage,
             "parent": parent, "hash": weights_hash(weights), "tokenizer": tokenizer.hash,
             "bytes": {file.name: file.stat().st_size for file in sorted(part.iterdir())}}
     (part / "checkpoint.json").write_text(json.dumps(info, indent=1) + "\n")
@@ -148,8 +147,9 @@ def describe(path):
         sizes, kind, _ = info["bytes"], info["kind"], info["config"]["vocab_size"]
     except (ValueError, KeyError, TypeError) as e:
         raise damaged(path / "checkpoint.json", f"{type(e).__name__}: {e}") from None
-    if kind != "llama":
-        raise CheckpointError(f"{path} holds a model of kind {kind!r}, and this version loads 'llama'. Update it")
+    if kind not in KINDS:
+        raise CheckpointError(f"{path} holds a model of kind {kind!r}, and this version loads {', '.join(KINDS)}. "
+                              "Update it")
     for name, size in sizes.items():
         have = (path / name).stat().st_size if (path / name).is_file() else 0
         if have != size:
@@ -190,7 +190,7 @@ def load(path, device="cpu"):
     weights = read(folder / "model.pt", device)
     try:
         with torch.random.fork_rng(devices=[]):              # building draws weights that are not used
-            model = Llama(Config(**info["config"]))
+            model = build(KINDS[info["kind"]][0](**info["config"]))
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError, AttributeError) as e:
         raise damaged(folder / "model.pt", f"{type(e).__name__}: {e}") from None

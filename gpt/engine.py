@@ -17,13 +17,12 @@ it had written it. Left out on purpose: reuse of a prefix across requests, quant
 B = batch, T = time (positions), V = vocabulary
 """
 
-import copy
 from collections import deque
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from gpt.llama import Cache
+from gpt.cache import Cache
 from gpt.sampling import Sampling, choose
 from gpt.tools import TOOLS
 
@@ -55,7 +54,7 @@ class Reply:
 class Engine:
     """
     slots: requests that run at once, further ones wait;  context: tokens of prompt and reply together
-    [the model's]. The cache takes slots * context * 2 * n_layer * n_kv_head * d_head numbers.
+    [the model's]. For the size of the cache see gpt/cache.py.
     """
 
     def __init__(self, model, tokenizer, slots=64, context=None):
@@ -132,7 +131,7 @@ class Engine:
         copies = [(row, reply) for row, group in enumerate(groups) for reply in group[1:]]
         logits = self.read(heads, [r.prompt + r.ids for r in heads], first)
         for slot, (row, _) in enumerate(copies, first + len(heads)):
-            self.move(first + row, slot)
+            self.cache.move(first + row, slot)
         self.running += heads + [reply for _, reply in copies]
         return logits[[*range(len(heads)), *(row for row, _ in copies)]]
 
@@ -141,11 +140,8 @@ class Engine:
         B, T = len(ids), max(map(len, ids))
         counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
         idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
-        block = copy.copy(self.cache)                        # these slots alone, as views that write through
-        block.k, block.v = self.cache.k[:, first:first + B], self.cache.v[:, first:first + B]
-        block.lengths = self.cache.lengths[first:first + B]
         self.model.select([reply.adapter for reply in replies])
-        logits, _ = self.model(idx, cache=block, counts=counts)                   # (B, T, V)
+        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, T, V)
         logits = logits[torch.arange(B, device=self.device), counts - 1, :self.tokenizer.n_vocab]  # (B, V)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -189,17 +185,10 @@ class Engine:
         """Free a slot; the last running request moves into it, so that no gap is left."""
         last = len(self.running) - 1
         if slot < last:
-            self.move(last, slot)
+            self.cache.move(last, slot)
             self.running[slot] = self.running[last]
         self.running.pop()
         self.cache.lengths[last] = 0
-
-    def move(self, source, target):
-        """Copy a slot's keys, values and length."""
-        n = int(self.cache.lengths[source])
-        for store in (self.cache.k, self.cache.v):
-            store[:, target, :, :n] = store[:, source, :, :n]
-        self.cache.lengths[target] = n
 
 
 def generate(model, tokenizer, prompts, max_new, sampling=Sampling(), seed=0, tools=TOOLS, slots=128):

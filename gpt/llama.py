@@ -22,6 +22,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from gpt.attention import sdpa
+from gpt.cache import Reading
 from gpt.fused import rms_norm, rotate
 
 
@@ -53,76 +55,10 @@ class Config:
         if self.d_head % 2:
             raise ValueError(f"{self.d_head=} must be even: rotary positions turn pairs of channels")
 
-
-# ----------------------------------------------------------------------------
-# attention, twice: the definition and torch's fused version
-
-def visible(T, S, *, causal, window, doc, lengths, device):
-    """
-    Which key each query may see, as bool broadcastable to (B, 1, T, S), or None where it is all.
-    The queries are the last T of the S keys; with `lengths` (B,), the last T of the row's first
-    lengths[b] keys, and the rest is empty cache. `doc` (B, S) numbers packed documents.
-    """
-    end = torch.full((1,), S, device=device) if lengths is None else lengths      # (B,) or (1,)
-    key = torch.arange(S, device=device)                                          # (S,)
-    query = end[:, None] - T + torch.arange(T, device=device)                     # (B, T)
-    query, keep = query[:, None, :, None], key < end[:, None, None, None]         # (B, 1, T, 1), (B, 1, 1, S)
-    if causal:
-        keep = keep & (key <= query)                                              # (B, 1, T, S)
-    if window is not None:
-        keep = keep & (key > query - window)
-    if doc is not None:
-        keep = keep & (doc[:, None, -T:, None] == doc[:, None, None, :])
-    return keep
-
-
-def plain(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
-    """
-    softmax(q k^T / sqrt(D)) v, as written: Vaswani et al. 2017, eq. 1, https://arxiv.org/abs/1706.03762
-    q: (B, H, T, D);  k, v: (B, G, S, D), each shared by H/G query heads (Ainslie et al. 2023,
-    section 2.2, https://arxiv.org/abs/2305.13245);  returns: (B, H, T, D). See visible() for the rest.
-    """
-    H, T, D, S = q.size(1), q.size(2), q.size(3), k.size(2)
-    k, v = (x.repeat_interleave(H // x.size(1), dim=1) for x in (k, v))           # (B, H, S, D)
-    keep = visible(T, S, causal=causal, window=window, doc=doc, lengths=lengths, device=q.device)
-    score = (q @ k.transpose(-2, -1)) * D**-0.5                                   # (B, H, T, S)
-    return score.masked_fill(~keep, float("-inf")).softmax(dim=-1) @ v
-
-
-def sdpa(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
-    """The same numbers as plain(), to rounding, from torch's fused kernel, which never holds all scores."""
-    H, T, S = q.size(1), q.size(2), k.size(2)
-    if H != k.size(1):
-        k, v = (x.repeat_interleave(H // x.size(1), dim=1) for x in (k, v))       # (B, H, S, D)
-    if causal and T == S and window is None and doc is None and lengths is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    keep = visible(T, S, causal=causal, window=window, doc=doc, lengths=lengths, device=q.device)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-
-
-# ----------------------------------------------------------------------------
-# the cache of keys and values
-
-class Cache:
-    """
-    Keys and values of the tokens already read, one slot a sequence, preallocated:
-    k, v: (n_layer, slots, G, context, D);  lengths: (slots,) tokens each slot holds.
-    """
-
-    def __init__(self, config, slots, context, dtype=torch.float32, device="cpu"):
-        shape = config.n_layer, slots, config.n_kv_head, context, config.d_head
-        self.k = torch.zeros(shape, dtype=dtype, device=device)
-        self.v = torch.zeros(shape, dtype=dtype, device=device)
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
-
-    def extend(self, layer, rows, positions, k, v):
-        """Store k, v (B, G, T, D) at positions (B, T) of slots `rows` (B,); return all keys and values so far."""
-        S = int(positions[:, -1].max()) + 1
-        for store, new in ((self.k[layer], k), (self.v[layer], v)):
-            store[rows[:, None], :, positions] = new.transpose(1, 2)              # (B, T, G, D)
-        if len(rows) == self.lengths.numel() and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
-            return self.k[layer, :, :, :S], self.v[layer, :, :, :S]               # a view, not a copy
-        return self.k[layer, rows, :, :S], self.v[layer, rows, :, :S]             # (B, G, S, D) twice
+    @property
+    def cached(self):
+        """What a layer keeps of each token, (heads, size) each: keys and values. See gpt/cache.py"""
+        return (self.n_kv_head, self.d_head), (self.n_kv_head, self.d_head)
 
 
 # ----------------------------------------------------------------------------
@@ -263,22 +199,13 @@ class Llama(nn.Module):
         how many of the T are real, the rest is padding on the right
         returns: logits (B, T, V) or None, loss in nats per counted target or None
         """
-        B, T = idx.shape
-        start = None
-        if cache is not None:
-            rows = torch.arange(B, device=idx.device) if rows is None else rows
-            start = cache.lengths[rows]                                           # (B,)
-            if positions is None:
-                positions = start[:, None] + torch.arange(T, device=idx.device)   # (B, T)
-        elif positions is None:
-            positions = torch.arange(T, device=idx.device)                        # (T,)
-
+        reading = Reading(idx, cache, rows)
+        positions = reading.positions if positions is None else positions
         x = self.model.embed_tokens(idx)                                          # (B, T, C)
         cos, sin = turns(positions, self.config.d_head, self.config.rope_theta)
         for n, block in enumerate(self.model.layers):
-            x = block(x, cos, sin, doc, self.store(cache, n, rows, start, T))
-        if cache is not None:
-            cache.lengths[rows] = start + (T if counts is None else counts)
+            x = block(x, cos, sin, doc, reading.layer(n))
+        reading.close(counts)
         x = self.model.norm(x)
         if targets is not None and self.head_loss is not None:
             return None, self.head_loss(x.flatten(0, 1), self.lm_head.weight, targets.flatten())
@@ -289,33 +216,11 @@ class Llama(nn.Module):
         flat = flat if flat.dtype == torch.float64 else flat.float()
         return logits, F.cross_entropy(flat, targets.flatten(), ignore_index=-1)
 
-    @staticmethod
-    def store(cache, layer, rows, start, T):
-        """What a layer calls with its new k and v, or None without a cache."""
-        if cache is None:
-            return None
-        slots = start[:, None] + torch.arange(T, device=start.device)             # (B, T)
-        return lambda k, v: (*cache.extend(layer, rows, slots, k, v), start + T)
 
-
-def describe(config):
-    """Parameters by part, training FLOPs and cache bytes a token, as lines of text."""
-    model = Llama(config)
-    parts = {"embedding": 0, "attention": 0, "feed-forward": 0, "norms": 0}
-    for name, p in model.named_parameters():
-        key = ("norms" if "norm" in name else "attention" if "self_attn" in name
-               else "feed-forward" if "mlp" in name else "embedding")
-        parts[key] += p.numel()
-    total = sum(parts.values())
-    matmul = parts["attention"] + parts["feed-forward"] + config.vocab_size * config.n_embd
-    flops = 6 * matmul + 12 * config.n_layer * config.n_head * config.d_head * config.context
-    cache = 2 * config.n_layer * config.n_kv_head * config.d_head * 4
-    return [f"{name:14s} {n:12,d} {n / total:6.1%}" for name, n in parts.items()] + [
-        f"{'all':14s} {total:12,d}",
-        f"training: {flops / 1e6:,.1f} MFLOP a token at context {config.context} "
-        "(PaLM, appendix B: https://arxiv.org/abs/2204.02311)",
-        f"cache: {cache:,d} bytes a token in float32"]
+def main():
+    from gpt.describe import lines
+    print("\n".join(lines(Llama(Config(vocab_size=2048)))))
 
 
 if __name__ == "__main__":
-    print("\n".join(describe(Config(vocab_size=2048))))
+    main()

@@ -61,7 +61,7 @@ class Scripted(nn.Module):
         rows = torch.arange(B) if rows is None else rows
         counts = torch.full((B,), T) if counts is None else counts
         start = cache.lengths[rows]                                               # (B,)
-        keys = idx[:, None, :, None].expand(B, 1, T, 2).to(cache.k.dtype)         # (B, 1, T, 2)
+        keys = idx[:, None, :, None].expand(B, 1, T, 2).to(cache.stores[0].dtype)         # (B, 1, T, 2)
         seen, _ = cache.extend(0, rows, start[:, None] + torch.arange(T), keys, keys)
         cache.lengths[rows] = start + counts
         logits = torch.zeros(B, T, self.config.vocab_size)

@@ -16,8 +16,11 @@ import torch
 from bpe import template
 from bpe.bpe import Tokenizer
 from gpt import engine
+from gpt.cache import Cache
 from gpt.engine import Engine, Sampling, generate
-from gpt.llama import Cache, Config, Llama
+from gpt.kinds import build
+from gpt.llama import Config
+from gpt.model import GPTConfig
 from gpt.tools import TOOLS
 
 TOKENIZER = Tokenizer([])                                    # a byte a token
@@ -25,13 +28,14 @@ SPECIAL = TOKENIZER.specials
 END = SPECIAL["<|end|>"]
 SHAPE = Config(TOKENIZER.n_vocab, n_layer=2, n_head=4, n_kv_head=2, n_embd=16, n_hidden=24, context=48, tie=False)
 VARIANTS = {"llama": replace(SHAPE, n_kv_head=4), "grouped": SHAPE, "qwen3": replace(SHAPE, qk_norm=True, d_head=6),
-            "window": replace(SHAPE, window=5)}
+            "window": replace(SHAPE, window=5),
+            "gpt2": GPTConfig(48, TOKENIZER.n_vocab, n_layer=2, n_head=4, n_embd=16)}
 variants = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 
 
-def llama(config=SHAPE):
+def model_of(config=SHAPE):
     """Random float64 weights, large enough that the likeliest id differs from text to text."""
-    model = Llama(config).double()
+    model = build(config).double()
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
         p.data = 0.5 * torch.randn(p.shape, dtype=torch.float64, generator=generator) + (p.dim() == 1)
@@ -72,7 +76,7 @@ def by_pieces(model, ids, pieces, shift=0, stale=0):
 @variants
 @pytest.mark.parametrize("pieces", [(12,), (1,) * 12, (7, 1, 1, 1, 1, 1), (3, 4, 5)], ids=str)
 def test_cached_logits_are_those_without_a_cache(config, pieces):
-    model = llama(config)
+    model = model_of(config)
     ids = torch.randint(TOKENIZER.n_vocab, (2, 12), generator=torch.Generator().manual_seed(0))
     want = model(ids)[0].detach()
     torch.testing.assert_close(by_pieces(model, ids, pieces), want, rtol=0, atol=1e-12)
@@ -85,7 +89,7 @@ def test_cached_logits_are_those_without_a_cache(config, pieces):
 @pytest.mark.parametrize("slots", [1, 3, 16])
 def test_ragged_batch_equals_each_alone_and_uncached(config, slots):
     """Eleven prompts of 1 to 19 ids, more than there are slots: the same ids, log-probabilities to 1e-12."""
-    model, texts = llama(config), prompts(11)
+    model, texts = model_of(config), prompts(11)
     replies = generate(model, TOKENIZER, texts, 12, slots=slots, tools=None)
     for text, reply in zip(texts, replies):
         ids, logprobs = uncached(model, text, 12)
@@ -97,7 +101,7 @@ def test_ragged_batch_equals_each_alone_and_uncached(config, slots):
 @pytest.mark.parametrize("off", [-1, 1])
 def test_greedy_ids_convict_an_off_by_one(monkeypatch, off):
     """An engine that loses or invents one place when the prompt has been read writes something else."""
-    model, texts, read = llama(), prompts(5), Engine.read
+    model, texts, read = model_of(), prompts(5), Engine.read
 
     def shifted(self, replies, ids, first):
         logits = read(self, replies, ids, first)
@@ -111,7 +115,7 @@ def test_greedy_ids_convict_an_off_by_one(monkeypatch, off):
 
 
 def test_sampling_is_the_same_alone_and_in_a_batch():
-    model, texts = llama(), prompts(9)
+    model, texts = model_of(), prompts(9)
     settings = [Sampling(0.8), Sampling(), Sampling(1.0, top_k=5), Sampling(1.2, top_p=0.9), Sampling(1.0, min_p=0.1)]
     batch = Engine(model, TOKENIZER, slots=4)
     together = [batch.submit(text, 10, settings[i % 5], seed=i) for i, text in enumerate(texts)]
@@ -128,7 +132,7 @@ def test_sampling_is_the_same_alone_and_in_a_batch():
 
 def test_each_id_is_drawn_with_the_next_number_of_its_generator():
     """A model that finds all ids equally likely writes the numbers of the seed's generator, scaled to V."""
-    model = llama()
+    model = model_of()
     model.lm_head.weight.data.zero_()
     reply, = generate(model, TOKENIZER, [[65]], 20, Sampling(1.0), seed=3, tools=None)
     numbers = torch.rand(20, generator=torch.Generator().manual_seed(3)).double()
@@ -136,7 +140,7 @@ def test_each_id_is_drawn_with_the_next_number_of_its_generator():
 
 
 def test_equal_prompts_are_read_once(monkeypatch):
-    model, reads, read = llama(), [], Engine.read
+    model, reads, read = model_of(), [], Engine.read
 
     def counted(self, replies, ids, first):
         reads.append(len(ids))
@@ -169,8 +173,8 @@ class Script(torch.nn.Module):
     def forward(self, idx, *, cache, counts):
         start, logits = cache.lengths.clone(), torch.zeros(*idx.shape, TOKENIZER.n_vocab)
         for b, n in enumerate(counts.tolist()):
-            cache.k[0, b, 0, start[b]:start[b] + n, 0] = idx[b, :n].float()
-            seen = cache.k[0, b, 0, :start[b] + n, 0].long().tolist()
+            cache.stores[0][0, b, 0, start[b]:start[b] + n, 0] = idx[b, :n].float()
+            seen = cache.stores[0][0, b, 0, :start[b] + n, 0].long().tolist()
             logits[b, n - 1, self.next_id(seen)] = 50.0
         cache.lengths += counts
         self.fed += int(counts.sum())
@@ -304,7 +308,7 @@ def test_cancel():
 @pytest.mark.parametrize("steps", [0, 1, 7])
 def test_fork(steps):
     """Before or after its start, each branch goes on from there as a request with its own seed would."""
-    model, prompt = llama(), prompts(3)[2]
+    model, prompt = model_of(), prompts(3)[2]
     batch = Engine(model, TOKENIZER, slots=3)
     parent = batch.submit(prompt, 14, Sampling(1.0), seed=5)
     for _ in range(steps):
@@ -357,7 +361,7 @@ def test_a_base_model_stops_where_the_next_text_begins():
 
 def test_ids_beyond_the_tokenizer_are_never_written():
     """A vocabulary padded to a round size has rows that no text ever trained."""
-    model = llama(replace(SHAPE, vocab_size=TOKENIZER.n_vocab + 40))
+    model = model_of(replace(SHAPE, vocab_size=TOKENIZER.n_vocab + 40))
     model.lm_head.weight.data[TOKENIZER.n_vocab:] *= 100
     replies = generate(model, TOKENIZER, prompts(5), 10, Sampling(2.0))
     assert max(max(reply.ids) for reply in replies) < TOKENIZER.n_vocab
@@ -374,11 +378,11 @@ def test_adapters_follow_their_rows():
 
 
 def test_nothing_to_do():
-    assert generate(llama(), TOKENIZER, [], 5) == []
+    assert generate(model_of(), TOKENIZER, [], 5) == []
 
 
 def test_long_prompts_are_read_in_several_passes(monkeypatch):
     monkeypatch.setattr(engine, "PREFILL", 30)
-    model, texts = llama(), prompts(12)
+    model, texts = model_of(), prompts(12)
     replies = generate(model, TOKENIZER, texts, 5, tools=None)
     assert [reply.ids for reply in replies] == [uncached(model, text, 5)[0] for text in texts]

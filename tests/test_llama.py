@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from gpt import fused
-from gpt.llama import MLP, Block, Config, Llama, RMSNorm, plain, rotate, sdpa, turns
+from gpt.attention import plain, sdpa
+from gpt.llama import MLP, Block, Config, Llama, RMSNorm, rotate, turns
 
 VARIANTS = {
     "llama": Config(40, n_layer=2, n_head=4, n_kv_head=4, n_embd=24, n_hidden=20, context=16, tie=False),

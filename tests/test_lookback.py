@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bpe.bpe import Tokenizer
-from gpt.llama import Config, Llama, plain
+from gpt.attention import plain
+from gpt.llama import Config, Llama
 from gpt.lookback import look_back
 from train import copying
 
