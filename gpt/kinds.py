@@ -1,9 +1,10 @@
 """Every kind of model that there is, by the name that its checkpoints carry."""
 
+from gpt.deepseek import DeepSeek, DeepSeekConfig
 from gpt.llama import Config, Llama
 from gpt.model import GPT, GPTConfig
 
-KINDS = {"llama": (Config, Llama), "gpt2": (GPTConfig, GPT)}
+KINDS = {"llama": (Config, Llama), "gpt2": (GPTConfig, GPT), "deepseek": (DeepSeekConfig, DeepSeek)}
 
 
 def build(config, **options):

@@ -122,11 +122,12 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x)). Shazeer 2020, eq. 6: https://arxiv.org/abs/2002.05202"""
 
-    def __init__(self, config):
+    def __init__(self, config, n_hidden=None):
         super().__init__()
-        self.gate_proj = nn.Linear(config.n_embd, config.n_hidden, bias=False)
-        self.up_proj = nn.Linear(config.n_embd, config.n_hidden, bias=False)
-        self.down_proj = nn.Linear(config.n_hidden, config.n_embd, bias=False)
+        n_hidden = n_hidden or config.n_hidden
+        self.gate_proj = nn.Linear(config.n_embd, n_hidden, bias=False)
+        self.up_proj = nn.Linear(config.n_embd, n_hidden, bias=False)
+        self.down_proj = nn.Linear(n_hidden, config.n_embd, bias=False)
 
     def forward(self, x):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -135,10 +136,10 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each after a norm, each added to the residual stream."""
 
-    def __init__(self, config, attend):
+    def __init__(self, config, attend, attention=None):
         super().__init__()
         self.input_layernorm = RMSNorm(config.n_embd, config.norm_eps)
-        self.self_attn = Attention(config, attend)
+        self.self_attn = attention or Attention(config, attend)
         self.post_attention_layernorm = RMSNorm(config.n_embd, config.norm_eps)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
@@ -154,10 +155,10 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Everything below the head: embedding, blocks, last norm (the `model.` of Hugging Face's names)."""
 
-    def __init__(self, config, attend):
+    def __init__(self, config, blocks):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.n_embd)
-        self.layers = nn.ModuleList(Block(config, attend) for _ in range(config.n_layer))
+        self.layers = nn.ModuleList(blocks)
         self.norm = RMSNorm(config.n_embd, config.norm_eps)
 
 
@@ -166,11 +167,19 @@ class Llama(nn.Module):
         """head_loss(x, weight, targets): head and cross-entropy in one; with it the logits are never made"""
         super().__init__()
         self.config, self.head_loss = config, head_loss
-        self.model = Decoder(config, attend)
+        self.model = Decoder(config, [self.block(config, attend, n) for n in range(config.n_layer)])
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie:
             self.lm_head.weight = self.model.embed_tokens.weight
         self.initialize(generator)
+
+    @staticmethod
+    def block(config, attend, n):
+        """Layer n; another architecture puts its own here (gpt/deepseek.py)."""
+        return Block(config, attend)
+
+    def turns(self, positions):
+        return turns(positions, self.config.d_head, self.config.rope_theta)
 
     @torch.no_grad()
     def initialize(self, generator=None):
@@ -202,7 +211,7 @@ class Llama(nn.Module):
         reading = Reading(idx, cache, rows)
         positions = reading.positions if positions is None else positions
         x = self.model.embed_tokens(idx)                                          # (B, T, C)
-        cos, sin = turns(positions, self.config.d_head, self.config.rope_theta)
+        cos, sin = self.turns(positions)
         for n, block in enumerate(self.model.layers):
             x = block(x, cos, sin, doc, reading.layer(n))
         reading.close(counts)

@@ -17,6 +17,7 @@ from bpe import template
 from bpe.bpe import Tokenizer
 from gpt import engine
 from gpt.cache import Cache
+from gpt.deepseek import DeepSeekConfig
 from gpt.engine import Engine, Sampling, generate
 from gpt.kinds import build
 from gpt.llama import Config
@@ -27,9 +28,12 @@ TOKENIZER = Tokenizer([])                                    # a byte a token
 SPECIAL = TOKENIZER.specials
 END = SPECIAL["<|end|>"]
 SHAPE = Config(TOKENIZER.n_vocab, n_layer=2, n_head=4, n_kv_head=2, n_embd=16, n_hidden=24, context=48, tie=False)
+LATENT = DeepSeekConfig(TOKENIZER.n_vocab, n_layer=2, n_head=4, n_embd=16, n_hidden=24, context=48, kv_rank=9, d_nope=6,
+                        d_rope=4, d_value=5, tie=False)
 VARIANTS = {"llama": replace(SHAPE, n_kv_head=4), "grouped": SHAPE, "qwen3": replace(SHAPE, qk_norm=True, d_head=6),
             "window": replace(SHAPE, window=5),
-            "gpt2": GPTConfig(48, TOKENIZER.n_vocab, n_layer=2, n_head=4, n_embd=16)}
+            "gpt2": GPTConfig(48, TOKENIZER.n_vocab, n_layer=2, n_head=4, n_embd=16),
+            "latent": LATENT, "mixture": replace(LATENT, n_expert=6, n_expert_hidden=10)}
 variants = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 
 
