@@ -44,7 +44,7 @@ class DeepSeekConfig(Config):
         if self.d_rope % 2:
             raise ValueError(f"{self.d_rope=} must be even: rotary positions turn pairs of channels")
         eligible = self.n_expert // self.n_group * self.top_group
-        if self.n_expert and (self.n_expert % self.n_group or self.top_k > eligible):
+        if self.n_expert and not (self.n_expert % self.n_group == 0 and self.top_k <= eligible <= self.n_expert):
             raise ValueError(f"{self.n_expert=}, {self.n_group=}, {self.top_group=}: no {self.top_k=} to choose from")
         if self.balance not in ("bias", "loss", "none"):
             raise ValueError(f"{self.balance=} is none of bias, loss, none")
