@@ -1,12 +1,14 @@
 """
-The data door against a real HTTP server that misbehaves: it drops connections midway, lies about
-length, serves garbage, ignores ranges, and answers 404, 429 and 500. After each of these the file
-is either there, whole and right, or absent, and the user is told why in one line.
+The data door against a real HTTP server that misbehaves: it drops connections midway, stalls, lies
+about length, serves garbage, ignores ranges, sends elsewhere, and answers 404, 429 and 500. After each of
+these the file is either there, whole and right, or absent, and the user is told why in one line.
 """
 
 import hashlib
 import io
 import json
+import re
+import sys
 import threading
 import zipfile
 from datetime import datetime, timedelta, timezone
@@ -17,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bpe import datasets
-from bpe.datasets import File, Set
+from bpe import datasets, sets
+from bpe.sets import File, Set
 
 BODY = np.random.default_rng(0).bytes(1_000_003)  # odd, and longer than one read
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -63,7 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": str(length), **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if mood == "drop" else body)
+        self.wfile.write(body[: len(body) // 2] if mood in ("drop", "stall") else body)
+        if mood == "stall":
+            threading.Event().wait(1)               # longer than TIMEOUT in the test, and the other half never comes
         self.close_connection = True
 
 
@@ -117,6 +121,37 @@ def test_goes_on_after_dropped_connections(server):
     have = [int(asked[6:-1]) for asked in server.ranges[1:]]
     assert len(have) == 3 and 0 < have[0] < have[1] < have[2]  # each went on where the last stopped
     assert server.waits == [0.5, 0.5, 0.5]                     # each brought something: no growing wait
+
+
+def test_goes_on_where_it_is_sent(server):
+    """As Hugging Face does: the address only points to where the file is, for a resumed download too."""
+    server.files["/elsewhere/file.bin"] = BODY
+    there = (302, {"Location": f"{server.url}/elsewhere/file.bin"})
+    server.moods = [there, "drop", there]
+    fetched()
+    assert server.ranges == [None, None, f"bytes={len(BODY) // 2}-", f"bytes={len(BODY) // 2}-"]
+
+
+def test_goes_on_after_a_stall(server, monkeypatch):
+    monkeypatch.setattr(datasets, "TIMEOUT", 0.2)
+    server.moods = ["stall"]
+    fetched()
+    assert len(server.ranges) == 2
+
+
+def test_shows_progress_with_rate(server, monkeypatch):
+    """On a terminal; a log gets the plain lines alone."""
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    fetched()
+    assert "file.bin" in screen.getvalue() and re.search(r"1\.00M/1\.00M .*B/s", screen.getvalue())
+    (Path(datasets.os.environ["DATA_DIR"]) / "set" / "file.bin").unlink()
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())
+    fetched()
+    assert "B/s" not in log.getvalue() and "downloading from" in log.getvalue()
 
 
 def test_goes_on_after_a_kill(server, tmp_path):
@@ -215,7 +250,7 @@ def test_the_head_of_a_large_file(server):
     """Only the bytes asked for travel, and the file is cut after the last whole story."""
     stories = b"Once.\n<|endoftext|>\nTwice.\n<|endoftext|>\nThe third story goes on and on"
     server.files["/big.txt"] = stories + bytes(1_000_000)
-    head = File(f"{server.url}/big.txt", head=60, take=datasets.whole_stories)
+    head = File(f"{server.url}/big.txt", head=60, take=sets.whole_stories)
     datasets.SETS["set"].files["file.bin"] = head
     want = b"Once.\n<|endoftext|>\nTwice.\n<|endoftext|>\n"
     for mood in ["ok", "no range"]:
@@ -234,13 +269,13 @@ def test_an_archive_is_downloaded_once(server):
     server.files["/both.zip"] = packed.getvalue()
     files = datasets.SETS["set"].files
     files.clear()
-    files |= {f"{x}.txt": File(f"{server.url}/both.zip", take=datasets.unzip(f"in/{x}.txt")) for x in "ab"}
+    files |= {f"{x}.txt": File(f"{server.url}/both.zip", take=sets.unzip(f"in/{x}.txt")) for x in "ab"}
     assert [path.read_text() for path in datasets.fetch("set").values()] == ["first", "second"]
     assert len(server.ranges) == 1
 
 
 def test_an_archive_of_garbage_is_refused(server):
-    datasets.SETS["set"].files["file.bin"] = File(f"{server.url}/file.bin", take=datasets.unzip("in/a.txt"))
+    datasets.SETS["set"].files["file.bin"] = File(f"{server.url}/file.bin", take=sets.unzip("in/a.txt"))
     refused("not what was expected")
 
 
@@ -293,20 +328,33 @@ def test_list_and_code(capsys, monkeypatch):
     assert datasets.fetch("code")["json/decoder.py"].read_text().startswith('"""')
 
 
-def test_makers():
+def test_every_set_can_be_found():
+    """A name of its own in the folder of its set, an address that is one, sums where sizes are."""
+    for name, entry in sets.SETS.items():
+        for file, it in entry.files.items():
+            assert it.url.startswith("https://") and "/" not in file and (it.sha256 is None or len(it.sha256) == 64)
+            assert (it.size is None) == (it.sha256 is None), f"{name}/{file}"
+    promised = ["tinyshakespeare", "names", "tinystories", "openwebtext", "wikitext-2", "c4", "fineweb-edu", "arc",
+                "gsm8k", "instruct", "fiction", "science", "code"]
+    assert set(promised) <= set(sets.SETS)
+
+
+def test_makers(tmp_path):
     """What is taken from Gutenberg, PubMedQA and MedQuAD, each on the smallest example of its form."""
-    book = "\ufeffTitle\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\nIt was.\r\n*** END OF THE …"
-    assert datasets.gutenberg(book.encode()) == b"It was.\n"
+    download = tmp_path / "download"
+    download.write_bytes("\ufeffTitle\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\nIt\r\nwas.\r\n"
+                         "*** END OF THE …".encode())
+    assert sets.gutenberg(download) == b"It\nwas.\n"
     abstract = {"QUESTION": "Is it?", "CONTEXTS": ["a", "b"], "LONG_ANSWER": "It is.", "final_decision": "yes"}
-    row, = datasets.pubmedqa(json.dumps({"7": abstract}).encode()).splitlines()
+    download.write_text(json.dumps({"7": abstract}))
+    row, = sets.pubmedqa(download).splitlines()
     assert json.loads(row) == {"pmid": "7", "question": "Is it?", "abstract": "a b", "conclusion": "It is.",
                                "answer": "yes"}
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(download, "w") as archive:
         archive.writestr("MedQuAD-master/9_CDC_QA/1.xml", """<Document url="u"><Focus>Flu</Focus><QAPairs><QAPair>
             <Question qtype="q">What  is it?</Question><Answer>A\n cold.</Answer></QAPair></QAPairs></Document>""")
         archive.writestr("MedQuAD-master/3_GHR_QA/1.xml", "<Document/>")  # its answers were withdrawn
-    row, = datasets.medquad(packed.getvalue()).splitlines()
+    row, = sets.medquad(download).splitlines()
     assert json.loads(row) == {"source": "9_CDC_QA", "url": "u", "focus": "Flu", "qtype": "q",
                                "question": "What is it?", "answer": "A cold."}
 
