@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from bpe import datasets, template
-from bpe.shards import save, stories
+from bpe.documents import stories
+from bpe.shards import save
 from bpe.splits import near_duplicates
 
 NUMBER = r"-?[\d.,]*\d"

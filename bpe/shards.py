@@ -1,46 +1,46 @@
 """
 Documents to token shards and back: llm.c's `.bin` files, which a training loop maps into memory.
 
-    python bpe/shards.py --train stories.jsonl --valid held_out.jsonl --tokenizer out/tinyworld/tokenizer --out shards
+    python bpe/shards.py --train stories.jsonl --valid held_out.jsonl --tokenizer out/mine --out out/mine/shards
+    python bpe/shards.py --train data/*.parquet --share 0.001 --tokenizer out/mine --out out/mine/shards
 
 A shard is 256 int32 (magic, version, number of tokens, zeros) and then the ids, uint16 where the
 vocabulary fits. Every document begins with <|bos|>, none is cut in two, and their order is the
-order of the files, whatever the number of processes. `meta.json` is written last: a folder
-without it is unfinished. The published shards of github.com/karpathy/llm.c load as they are.
+order of the files, whatever the number of processes. Without --valid, a hash of each document's
+content decides whether it is held out: the same one in every order of the files, and twins together.
 
-Documents: .jsonl (also .json.gz, .jsonl.gz) with {"text"}, {"messages"} or {"question", "answer"}
-in GSM8K's form; .parquet with a column `text` (needs pyarrow); .txt with <|endoftext|> on a line
-of its own between documents.
+Nothing is held in memory but the documents under way. `meta.json` is written last: a folder without
+it is unfinished, and the same command continues it after its last whole shard, to the same bytes.
+The files that can be read are those of bpe/documents.py. The published shards of
+github.com/karpathy/llm.c load as they are.
 """
 
 import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import argparse
-import gzip
 import hashlib
 import json
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+import zlib
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from bpe import template
 from bpe.bpe import Tokenizer
+from bpe.documents import records
+from bpe.parallel import encoded
 
 HEADER = 256                                                 # int32 values
-FORMS = {(20240520, 1): np.uint16, (20240801, 7): np.uint32}  # (magic, version) of GPT-2's, of Llama 3's
+FORMS = {(20240520, 1): np.uint16, (20240801, 7): np.uint32}  # (magic, version): GPT-2's, Llama 3's
 REMEDY = "python bpe/shards.py --train FILES --valid FILES --tokenizer DIR --out"
-BATCH = 64                                                   # documents that a process takes at a time
 
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--train", type=Path, nargs="+", required=True, help="files of training documents")
-    p.add_argument("--valid", type=Path, nargs="+", required=True, help="files of validation documents")
+    p.add_argument("--valid", type=Path, nargs="+", default=[], help="files of validation documents")
+    p.add_argument("--share", type=float, default=0.01, help="held out where there is no --valid [%(default)s]")
     p.add_argument("--primer", type=Path, nargs="+", default=[], help="files to be trained on first, if any")
     p.add_argument("--tokenizer", type=Path, required=True, help="folder of tokenizer.json")
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -49,87 +49,8 @@ def parse(argv):
     return p.parse_args(argv)
 
 
-def records(path):
-    """Yield (where, record) for each document of a file; where is what an error message calls it."""
-    if path.suffix == ".txt":
-        yield from ((f"{path}, document {n}", {"text": text}) for n, text in enumerate(stories(path), 1))
-    elif path.suffix == ".parquet":
-        try:
-            from pyarrow import parquet
-        except ImportError:
-            sys.exit(f"{path} needs pyarrow: pip install -r requirements-extra.txt")
-        for batch in parquet.ParquetFile(path).iter_batches(columns=["text"]):
-            yield from ((f"{path}", {"text": text}) for text in batch["text"].to_pylist())
-    else:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
-            for n, line in enumerate(lines, 1):
-                try:
-                    yield f"{path}, line {n}", json.loads(line)
-                except ValueError as e:
-                    sys.exit(f"{path}, line {n} is not JSON in UTF-8 ({e}); correct or remove it")
-
-
-def stories(path):
-    """Yield the texts that lines of <|endoftext|> separate, without the white space around them."""
-    lines = []
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.strip() == "<|endoftext|>":
-                yield "".join(lines).strip()
-                lines = []
-            else:
-                lines.append(line)
-    if text := "".join(lines).strip():
-        yield text
-
-
-def document(record, tokenizer):
-    """One record's ids, <|bos|> first; ValueError if it is none of the three forms."""
-    if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
-    if "messages" in record:
-        return template.render(record["messages"], tokenizer)[0]
-    if "question" in record:
-        answer = template.from_gsm8k(record["answer"])
-        turns = [{"role": "user", "content": record["question"]}, {"role": "assistant", "content": answer}]
-        return template.render(turns, tokenizer)[0]
-    if "text" in record:
-        return [tokenizer.specials["<|bos|>"]] + tokenizer.encode(record["text"])
-    raise ValueError(f"no text, messages or question among its keys {sorted(record)}")
-
-
-def start(shared):
-    """Give a worker process its tokenizer, once."""
-    global tokenizer
-    tokenizer = shared
-
-
-def encode(batch):
-    """A worker's share: the ids of each (where, record), or the message of the first that is bad."""
-    out = []
-    for where, record in batch:
-        try:
-            out.append(np.array(document(record, tokenizer), dtype=np.uint32))
-        except (KeyError, TypeError, ValueError) as e:
-            return f"{where}: {e}"
-    return out
-
-
-def encoded(docs, tokenizer, workers):
-    """Yield the ids of each document, in order; a few batches are under way, the rest is not yet read."""
-    def finish(future):
-        if isinstance(out := future.result(), str):
-            sys.exit(f"{out}; correct or remove it")
-        return out
-
-    docs, waiting = iter(docs), deque()
-    with ProcessPoolExecutor(workers, initializer=start, initargs=(tokenizer,)) as pool:
-        while batch := list(islice(docs, BATCH)):
-            waiting.append(pool.submit(encode, batch))
-            if len(waiting) > 4 * workers:
-                yield from finish(waiting.popleft())
-        while waiting:
-            yield from finish(waiting.popleft())
+# ---------------------------------------------------------------------------------------------------
+# Ids to shards
 
 
 def save(path, data):
@@ -142,42 +63,92 @@ def save(path, data):
     os.replace(part, path)
 
 
-def save_shard(path, ids, dtype):
-    """ids: list of (n,) arrays, one a document."""
-    ids = np.concatenate(ids).astype(dtype)                  # (N,)
-    (magic, version), = [key for key, value in FORMS.items() if value == dtype]
-    header = np.zeros(HEADER, dtype="<i4")
-    header[:3] = magic, version, len(ids)
-    save(path, header.tobytes() + ids.astype(ids.dtype.newbyteorder("<")).tobytes())
-
-
-def write(docs, folder, split, tokenizer, size=100_000_000, workers=2):
+class Writer:
     """
-    Write the shards of one split; holds at most one shard in memory.
-
-    docs: iterable of (where, record), see records();  size: tokens in a shard, at most (a longer document
-    has one to itself);  returns what meta.json says of the split, bytes being those of the text that the
-    ordinary tokens spell (special tokens spell none).
+    The shards of one split, after those that an earlier attempt has finished. Documents go to a .tmp file,
+    which gets its name when the next would not fit. size: tokens in a shard, at most; a longer document has
+    one to itself. `bytes` are of the text that the tokens spell (specials spell none), `digest` is of all ids
+    as uint32.
     """
-    dtype = np.uint16 if tokenizer.n_vocab <= 2**16 else np.uint32
-    n_bytes = np.array([tokenizer.n_bytes(i) for i in range(tokenizer.n_vocab)])
-    digest = hashlib.sha256()
-    meta = {"shards": 0, "documents": 0, "tokens": 0, "bytes": 0}
-    held, tokens = [], 0
-    for ids in tqdm(encoded(docs, tokenizer, workers), desc=split, unit=" documents", disable=None):
-        if held and tokens + len(ids) > size:
-            save_shard(folder / f"{split}_{meta['shards']:06d}.bin", held, dtype)
-            held, tokens, meta["shards"] = [], 0, meta["shards"] + 1
-        held.append(ids)
-        tokens += len(ids)
-        digest.update(ids)
-        meta["documents"] += 1
-        meta["tokens"] += len(ids)
-        meta["bytes"] += int(n_bytes[ids].sum())
-    if not held:
-        sys.exit(f"no documents for the split {split}; {REMEDY} {folder}")
-    save_shard(folder / f"{split}_{meta['shards']:06d}.bin", held, dtype)
-    return meta | {"shards": meta["shards"] + 1, "sha256": digest.hexdigest()}
+
+    def __init__(self, folder, split, tokenizer, size):
+        self.folder, self.split, self.size = folder, split, size
+        self.boundary = tokenizer.specials["<|bos|>"]
+        self.n_bytes = np.array([tokenizer.n_bytes(i) for i in range(tokenizer.n_vocab)])
+        self.form = (20240520, 1) if tokenizer.n_vocab <= 2**16 else (20240801, 7)
+        self.shards = self.documents = self.tokens = self.bytes = self.held = 0
+        self.file, self.digest = None, hashlib.sha256()
+        while self.path.exists():
+            for ids in np.array_split(found := read(self.path), len(found) // 2**20 + 1):
+                self.count(ids)
+            self.shards += 1
+
+    @property
+    def path(self):
+        return self.folder / f"{self.split}_{self.shards:06d}.bin"
+
+    def count(self, ids):
+        self.documents += int((ids == self.boundary).sum())
+        self.tokens += len(ids)
+        self.bytes += int(self.n_bytes[ids].sum())
+        self.digest.update(ids.astype("<u4"))
+
+    def append(self, ids):
+        """ids: (n,), one document"""
+        if self.held and self.held + len(ids) > self.size:
+            self.close()
+        if not self.file:
+            self.file = open(self.path.with_suffix(".tmp"), "wb")
+            self.file.write(bytes(4 * HEADER))               # filled in when the number of tokens is known
+        self.file.write(ids.astype(np.dtype(FORMS[self.form]).newbyteorder("<")).tobytes())
+        self.held += len(ids)
+        self.count(ids)
+
+    def close(self):
+        """Finish the shard at hand, if there is one."""
+        if not self.file:
+            return
+        self.file.seek(0)
+        self.file.write(np.array([*self.form, self.held], dtype="<i4").tobytes())
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        os.replace(self.path.with_suffix(".tmp"), self.path)
+        self.file, self.held, self.shards = None, 0, self.shards + 1
+
+    def meta(self):
+        return {"shards": self.shards, "documents": self.documents, "tokens": self.tokens, "bytes": self.bytes,
+                "sha256": self.digest.hexdigest()}
+
+
+def write(docs, folder, splits, tokenizer, size=100_000_000, workers=2):
+    """
+    Write the shards of these splits, after those that are there, and return what meta.json says of each.
+    docs: iterable of (split, where, record), see bpe/documents.py, from the first one on, in any case
+    """
+    writers = {split: Writer(folder, split, tokenizer, size) for split in splits}
+    left = {split: writer.documents for split, writer in writers.items()}
+    if any(left.values()):
+        print(f"continuing {folder} after {sum(w.shards for w in writers.values())} shards")
+
+    def missing():
+        for doc in docs:
+            if left[doc[0]]:
+                left[doc[0]] -= 1                            # an earlier attempt has written it
+            else:
+                yield doc
+
+    for split, ids in tqdm(encoded(missing(), tokenizer, workers), unit=" documents", disable=None):
+        writers[split].append(ids)
+    for split, writer in writers.items():
+        if not writer.documents:
+            sys.exit(f"no documents for the split {split}; {REMEDY} {folder}")
+        writer.close()
+    return {split: writer.meta() for split, writer in writers.items()}
+
+
+# ---------------------------------------------------------------------------------------------------
+# Shards to ids
 
 
 def read(path, vocab_size=None):
@@ -224,31 +195,69 @@ def load(folder, split, tokenizer_hash=None, vocab_size=None):
     return shards, meta
 
 
+# ---------------------------------------------------------------------------------------------------
+
+
+def prepare(folder, request):
+    """Clear the folder, unless it holds an unfinished attempt at the same request: that is continued."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").unlink(missing_ok=True)           # from here on, unfinished
+    asked = folder / "unfinished.json"
+    if not asked.exists() or json.loads(asked.read_text()) != request:
+        asked.unlink(missing_ok=True)
+        for old in folder.glob("*_*.bin"):
+            old.unlink()
+        save(asked, json.dumps(request).encode())
+    for old in folder.glob("*.tmp"):
+        old.unlink()
+
+
+def held_out(record, share):
+    """Whether this content, wherever it occurs, is in the validation split."""
+    content = record.get("text") or record.get("messages") or record.get("question")
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode()) < share * 2**32
+
+
+def documents(files, share):
+    """Yield (split, where, record) of all files; share: of the training files' documents that are held out."""
+    for split, paths in files.items():
+        for path in paths:
+            for where, record in records(path):
+                out = share and split == "train" and held_out(record, share)
+                yield "valid" if out else split, where, record
+
+
 def main(argv=None):
     args = parse(argv)
-    for path in args.train + args.valid + args.primer:
+    files = {"train": args.train, "valid": args.valid, "primer": args.primer}
+    for path in sum(files.values(), []):
         if not path.is_file():
             sys.exit(f"no {path}; python bpe/tinyworld.py --out {path.parent}")
     if not 0 < args.size < 2**31:
         sys.exit(f"--size {args.size} does not fit the header; choose between 1 and {2**31 - 1}")
+    if not 0 < args.share < 1:
+        sys.exit(f"--share {args.share} is no share; choose one between 0 and 1, such as 0.01")
     try:
         tokenizer = Tokenizer.load(args.tokenizer)
     except ValueError as e:
         sys.exit(str(e))
-    args.out.mkdir(parents=True, exist_ok=True)
-    for old in [args.out / "meta.json", *args.out.glob("*_*.bin")]:
-        old.unlink(missing_ok=True)                          # meta.json first: from here on, unfinished
+    if "<|bos|>" not in tokenizer.specials:
+        sys.exit(f"{args.tokenizer} has no <|bos|> to begin a document with; make one with python bpe/train.py")
+    share = 0 if args.valid else args.share
+    state = {split: [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+             for split, paths in files.items()}
+    prepare(args.out, {"tokenizer": tokenizer.hash, "size": args.size, "share": share, "files": state})
+    splits = [split for split in files if files[split] or split == "valid"]
+    made = write(documents(files, share), args.out, splits, tokenizer, args.size, args.workers)
     meta = {"tokenizer": tokenizer.hash, "vocab_size": tokenizer.n_vocab,
             "boundary": tokenizer.specials["<|bos|>"], "splits": {}}
-    for split, files in [("train", args.train), ("valid", args.valid), ("primer", args.primer)]:
-        if not files:
-            continue
-        docs = (item for path in files for item in records(path))
-        entry = write(docs, args.out, split, tokenizer, args.size, args.workers)
-        meta["splits"][split] = entry | {"source": [path.name for path in files]}
+    for split, entry in made.items():
+        sources = files[split] or args.train
+        meta["splits"][split] = entry | {"source": [path.name for path in sources]}
         print(f"{split}: {entry['documents']:,} documents, {entry['tokens']:,} tokens of "
               f"{entry['bytes'] / entry['tokens']:.2f} bytes, {entry['shards']} shards")
     save(args.out / "meta.json", json.dumps(meta, indent=1).encode())
+    (args.out / "unfinished.json").unlink()
     print(f"wrote {args.out}; next: python train/train.py --data {args.out}")
 
 

@@ -1,10 +1,14 @@
 """
 Token shards: what was written is read back, document by document; the bytes are llm.c's, so that
-published shards load; and every way in which a file can be wrong is refused in one line.
+published shards load; a killed run continues to the same bytes, in little memory; and every way in which
+a file can be wrong is refused in one line.
 """
 
-import gzip
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from bpe import shards, template
 from bpe.bpe import Tokenizer
 
+ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ["Once upon a time there was a cat.", "", "Füße, 漢字, 👩‍👩‍👧.", "The user typed <|bos|> here.", "a" * 700] * 40
 TURNS = [{"role": "user", "content": "6*7?"},
          {"role": "assistant", "content": [{"type": "call", "text": "6*7"}, {"type": "result", "text": "42"}]}]
@@ -27,12 +32,22 @@ def jsonl(path, records):
     return str(path)
 
 
+def tokenizer_at(tmp_path, tokenizer):
+    tokenizer.save(tmp_path / "tokenizer")
+    return tmp_path / "tokenizer"
+
+
+def command(tmp_path, tokenizer, train, *more, name="shards"):
+    """The arguments of bpe/shards.py; train: path of a file"""
+    if not (tmp_path / "valid.jsonl").exists():              # an input that was touched is another input
+        jsonl(tmp_path / "valid.jsonl", [{"text": "held out"}])
+    return ["--train", train, "--valid", str(tmp_path / "valid.jsonl"), "--tokenizer",
+            str(tokenizer_at(tmp_path, tokenizer)), "--out", str(tmp_path / name), *more]
+
+
 def make(tmp_path, tokenizer, train, *more, name="shards"):
     """Run the script; train: path of a file. The folder of shards."""
-    tokenizer.save(tmp_path / "tokenizer")
-    valid = jsonl(tmp_path / "valid.jsonl", [{"text": "held out"}])
-    shards.main(["--train", train, "--valid", valid, "--tokenizer", str(tmp_path / "tokenizer"),
-                 "--out", str(tmp_path / name), *more])
+    shards.main(command(tmp_path, tokenizer, train, *more, name=name))
     return tmp_path / name
 
 
@@ -67,9 +82,8 @@ def test_reads_back_what_was_written(made, tokenizer):
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path, tokenizer):
     source = jsonl(tmp_path / "a.jsonl", [{"text": t} for t in TEXTS * 3])
     one, many = (make(tmp_path, tokenizer, source, "--workers", n, "--size", "1500", name=n) for n in "13")
-    names = sorted(path.name for path in one.iterdir())
-    assert names == sorted(path.name for path in many.iterdir()) and len(names) > 4
-    assert all((one / name).read_bytes() == (many / name).read_bytes() for name in names)
+    assert len(list(one.iterdir())) > 4
+    same(one, many)
 
 
 def test_conversations_are_rendered_by_the_template(tmp_path, tokenizer):
@@ -83,21 +97,20 @@ def test_conversations_are_rendered_by_the_template(tmp_path, tokenizer):
     assert tokenizer.specials["<CALC>"] in second
 
 
-def test_every_form_of_file(tmp_path, tokenizer):
-    texts = ["one\n\ntwo", "three\u2028four", "five"]
-    (tmp_path / "a.txt").write_text("\n<|endoftext|>\n".join(texts) + "\n<|endoftext|>\n", encoding="utf-8")
-    packed = gzip.compress(open(jsonl(tmp_path / "a.jsonl", [{"text": t} for t in texts]), "rb").read())
-    (tmp_path / "a.json.gz").write_bytes(packed)
-    for name in ["a.txt", "a.jsonl", "a.json.gz"]:
-        assert [record["text"] for _, record in shards.records(tmp_path / name)] == texts
-
-
-@pytest.mark.peer
-def test_parquet(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
-    parquet.write_table(pyarrow.table({"id": [1, 2], "text": ["one", "two"]}), tmp_path / "a.parquet")
-    assert [record["text"] for _, record in shards.records(tmp_path / "a.parquet")] == ["one", "two"]
+def test_held_out_by_content(tmp_path, tokenizer):
+    """Without --valid a document's content decides: not its file, its place, or what else its record says."""
+    records = [{"text": f"text {n % 800}", "id": n} for n in range(1000)]                     # 200 come twice
+    a, b = jsonl(tmp_path / "a.jsonl", records[:300]), jsonl(tmp_path / "b.jsonl", records[300:])
+    found = []
+    for n, files in enumerate([[a, b], [b, a]]):
+        shards.main(["--train", *files, "--share", "0.2", "--tokenizer", str(tokenizer_at(tmp_path, tokenizer)),
+                     "--out", str(tmp_path / f"{n}")])
+        found.append([[tokenizer.decode(d[1:]) for ids in shards.load(tmp_path / f"{n}", split, tokenizer.hash)[0]
+                       for d in documents(ids, tokenizer.specials["<|bos|>"])] for split in ["train", "valid"]])
+    (train, valid), again = found
+    assert len(train) + len(valid) == 1000 and not set(train) & set(valid)
+    assert [sorted(texts) for texts in again] == [sorted(train), sorted(valid)] and again != found[0]
+    assert 120 < len(set(valid)) < 200                                                       # of 800, about 160
 
 
 @pytest.mark.parametrize("magic, version, dtype", [(20240520, 1, "<u2"), (20240801, 7, "<u4")], ids=["gpt2", "llama3"])
@@ -149,23 +162,79 @@ def test_a_folder_that_is_not_what_it_says(made, tokenizer):
     refused("unfinished", shards.load, made, "train", tokenizer.hash)
 
 
-def test_an_interrupted_run_is_seen_and_mended(made, tmp_path, tokenizer, monkeypatch):
-    """Stopped after two shards of a smaller corpus: nothing of the earlier run passes for part of it."""
-    source, save, calls = jsonl(tmp_path / "b.jsonl", [{"text": "short"}] * 50), shards.save_shard, []
+def same(one, other):
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in other.iterdir())
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
-    def stop_at_third(*args):
+
+def test_killed_and_continued_to_the_same_bytes(tmp_path, tokenizer):
+    """SIGKILL at three instants. What was whole is kept, no process is left behind, and the bytes are the same."""
+    rng = np.random.default_rng(0)
+    words = ["ant", "bee", "cat", "Füße", "eats", "漢字", "likes", "a", "the", "big"]
+    texts = [" ".join(rng.choice(words, rng.integers(100))) for _ in range(9000)]
+    source = jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+    whole = make(tmp_path, tokenizer, source, "--size", "20000", name="whole")
+    args = [sys.executable, "bpe/shards.py", *command(tmp_path, tokenizer, source, "--size", "20000", "--workers", "2")]
+    folder, kept = tmp_path / "shards", []
+    for least in [1, 8, 20]:
+        process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE)
+        while len(list(folder.glob("train_*.bin"))) < least and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        process.communicate(timeout=20)                      # in vain, if a worker still held the other end
+        refused("unfinished", shards.load, folder, "train", tokenizer.hash)
+        now = {path.name: path.stat().st_ino for path in folder.glob("*.bin")}
+        assert not kept or kept[-1].items() <= now.items()   # the very files, not others of the same name
+        kept.append(now)
+    assert len(kept[-1]) < len(list(whole.iterdir()))
+    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert "continuing" in done.stdout, done.stderr
+    same(whole, folder)
+
+
+def test_another_request_starts_afresh(tmp_path, tokenizer, monkeypatch):
+    """Stopped after two shards: another size, corpus or tokenizer must not go on from them."""
+    source = jsonl(tmp_path / "a.jsonl", [{"text": f"short {n}"} for n in range(60)])
+    close, calls = shards.Writer.close, []
+
+    def stop_at_third(self):
         if len(calls) == 2:
             raise KeyboardInterrupt
-        calls.append(save(*args))
+        calls.append(close(self))
 
-    monkeypatch.setattr(shards, "save_shard", stop_at_third)
-    with pytest.raises(KeyboardInterrupt):
-        make(tmp_path, tokenizer, source, "--size", "60")
-    refused("unfinished", shards.load, made, "train", tokenizer.hash)
-    monkeypatch.setattr(shards, "save_shard", save)
-    make(tmp_path, tokenizer, source, "--size", "5000")
-    assert len(shards.load(made, "train", tokenizer.hash)[0]) == 1
-    assert sorted(p.name for p in made.iterdir()) == ["meta.json", "train_000000.bin", "valid_000000.bin"]
+    other = jsonl(tmp_path / "b.jsonl", [{"text": f"other {n}"} for n in range(60)])
+    larger = Tokenizer.train(TEXTS, 330)
+    requests = [(source, "70", tokenizer), (other, "60", tokenizer), (source, "60", larger)]
+    for n, (path, size, using) in enumerate(requests):
+        monkeypatch.setattr(shards.Writer, "close", stop_at_third)
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path, tokenizer, source, "--size", "60")
+        monkeypatch.setattr(shards.Writer, "close", close)
+        want = make(tmp_path, using, path, "--size", size, name=f"want {n}")
+        same(want, make(tmp_path, using, path, "--size", size))
+
+
+def test_a_corpus_larger_than_memory(tmp_path):
+    """200 MB from a generator: the process that reads and writes grows by less than 40."""
+    code = f"""
+import resource, pathlib
+from bpe import shards
+from bpe.bpe import Tokenizer
+text = ("a" * 59 + " ") * 2000
+tokenizer = Tokenizer.train(text, 300)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+docs = lambda n: (("train", i, dict(text=text + str(i))) for i in range(n))
+shards.write(docs(9), pathlib.Path({str(tmp_path)!r}), ["train"], tokenizer)
+(pathlib.Path({str(tmp_path)!r}) / "train_000000.bin").unlink()
+before = peak()
+made = shards.write(docs(1700), pathlib.Path({str(tmp_path)!r}), ["train"], tokenizer, 10**6)
+print(made["train"]["bytes"], peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    size, grown = map(int, done.stdout.split())
+    assert size > 200e6 and grown * (1 if sys.platform == "darwin" else 1024) < 40e6, done.stderr
 
 
 @pytest.mark.parametrize("line, match", [
@@ -183,6 +252,8 @@ def test_mistakes_on_the_command_line(tmp_path, tokenizer):
     good = jsonl(tmp_path / "a.jsonl", [{"text": "a"}])
     refused("no .*absent.jsonl", make, tmp_path, tokenizer, str(tmp_path / "absent.jsonl"))
     refused("does not fit", make, tmp_path, tokenizer, good, "--size", "3000000000")
+    refused("no share", make, tmp_path, tokenizer, good, "--share", "1")
+    refused("has no <|bos|>", make, tmp_path, Tokenizer.train(TEXTS, 300, specials=["<|endoftext|>"]), good)
     refused("no tokenizer .*bpe/train.py", shards.main, [
         "--train", good, "--valid", good, "--tokenizer", str(tmp_path / "none"), "--out", str(tmp_path / "x")])
     (tmp_path / "empty.jsonl").write_text("")
