@@ -150,7 +150,8 @@ class Engine:
         running = self.running
         forced = {row: r.due.popleft() for row, r in enumerate(running) if r.due}
         chances = [r.chance[len(r.ids)] if r.chance else 0.0 for r in running]
-        ids = choose(logits, [r.sampling for r in running], chances)              # (B,)
+        texts = [r.prompt + r.ids if r.sampling.repetition != 1 else () for r in running]
+        ids = choose(logits, [r.sampling for r in running], chances, texts)       # (B,)
         if forced:
             ids[list(forced)] = ids.new_tensor(list(forced.values()))
         logprobs = logits.log_softmax(dim=1).gather(1, ids[:, None])[:, 0]        # (B,)

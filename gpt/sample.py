@@ -39,6 +39,7 @@ def parse(argv):
     add("--top-k", type=int, help="draw from the k likeliest [all]")
     add("--top-p", type=float, help="draw from the fewest that hold this mass [all]")
     add("--min-p", type=float, help="draw from those this many times as likely as the likeliest [all]")
+    add("--repetition", type=float, default=1.0, help="penalty on ids that are in the text, 1 none [%(default)s]")
     add("--seed", type=int, default=0, help="the same seed writes the same [%(default)s]")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="[%(default)s]")
     return p.parse_args(argv)
@@ -56,7 +57,7 @@ def stream(engine, reply):
 def main(argv=None):
     args = parse(argv)
     try:
-        sampling = Sampling(args.temperature, args.top_k, args.top_p, args.min_p)
+        sampling = Sampling(args.temperature, args.top_k, args.top_p, args.min_p, args.repetition)
         model, tokenizer, info = checkpoint.load(args.checkpoint, args.device)
         if args.chat:
             ids, _ = template.render([{"role": "user", "content": args.prompt}], tokenizer, for_reply=True)

@@ -6,7 +6,7 @@ transformers'; the frequencies of what is drawn; the extremes.
 import pytest
 import torch
 
-from gpt.sampling import Sampling, choose, cut
+from gpt.sampling import Sampling, choose, cut, penalize
 
 
 def likely(p, sampling):
@@ -55,7 +55,7 @@ def test_extremes_of_sampling():
 
 
 @pytest.mark.parametrize("bad", [dict(temperature=-1), dict(temperature=float("nan")), dict(top_k=0), dict(top_p=0),
-                                 dict(top_p=1.1), dict(min_p=-0.1)], ids=str)
+                                 dict(top_p=1.1), dict(min_p=-0.1), dict(repetition=0)], ids=str)
 def test_sampling_that_cannot_be(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Sampling(**bad)
@@ -72,3 +72,26 @@ def test_cuts_equal_transformers():
                 want = getattr(transformers, f"{kind}LogitsWarper")(value)(None, want)
         got = cut(logits.softmax(1), [Sampling(1, k, p, m)] * 20)
         assert torch.equal(got > 0, want > -float("inf"))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("penalty", [1.3, 0.7])
+def test_repetition_penalty_is_that_of_transformers(penalty):
+    """Rows with and without it in one batch; an id that is in the text twice is penalized once."""
+    transformers = pytest.importorskip("transformers")
+    logits, texts = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)), [[1, 2, 2], [0, 8, 8], [3, 4, 5]]
+    want = transformers.RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor(texts), logits.clone())
+    samplings = [Sampling(1, repetition=penalty), Sampling(1), Sampling(0, repetition=penalty)]
+    got = penalize(logits, samplings, texts)
+    assert torch.equal(got[[0, 2]], want[[0, 2]]) and torch.equal(got[1], logits[1])
+    assert not torch.equal(got[0], logits[0])
+    ids = choose(logits, samplings, [0.3, 0.3, 0.0], texts)
+    assert int(ids[2]) == int(want[2].argmax()) and int(ids[1]) == int(choose(logits[1:2], [Sampling(1)], [0.3]))
+
+
+def test_a_penalty_ends_a_loop():
+    """A model that likes one id best says it for ever; with the penalty it goes through the others."""
+    logits, texts = torch.tensor([[2.0, 1.9, 1.8, 1.7]]), [[]]
+    for _ in range(4):
+        texts[0] = texts[0] + choose(logits, [Sampling(repetition=2.0)], [0.0], texts).tolist()
+    assert sorted(texts[0]) == [0, 1, 2, 3]
