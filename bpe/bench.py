@@ -18,6 +18,7 @@ import hashlib
 import importlib.util
 import random
 import shutil
+import string
 import sysconfig
 import tempfile
 import time
@@ -30,11 +31,17 @@ from tqdm import tqdm
 
 from bpe import datasets
 from bpe.bpe import GPT4, Tokenizer
+from bpe.record import peak_memory_bytes, write_metrics
 
 PEERS = ("tiktoken", "tokenizers", "rustbpe")
 ADDRESS = "https://openaipublic.blob.core.windows.net/"      # tiktoken's cache is named after its addresses
 CACHED = {"cl100k_base.tiktoken": "encodings/", "vocab.bpe": "gpt-2/encodings/main/",
           "encoder.json": "gpt-2/encodings/main/"}
+WORST = {                                                    # n characters that a simple merge loop takes n² for
+    "one letter": lambda n: "a" * n,
+    "spaces": lambda n: " " * n,
+    "random letters": lambda n: "".join(random.Random(0).choices(string.ascii_lowercase, k=n)),
+    "random bytes": lambda n: random.Random(0).randbytes(n).decode("latin-1")}
 
 
 def parse(argv):
@@ -44,6 +51,7 @@ def parse(argv):
     p.add_argument("--vocab", type=int, default=8192, help="ids, without specials [%(default)s]")
     p.add_argument("--peers", default=",".join(PEERS), help="which to run beside ours, or none [%(default)s]")
     p.add_argument("--processes", type=int, default=2, help="for the parallel encoding [%(default)s]")
+    p.add_argument("--out", type=Path, default=Path("out/bpe/bench"), help="folder for metrics.json [%(default)s]")
     p.add_argument("--fuzz", type=int, default=0, help="random strings to compare with tiktoken [%(default)s]")
     return p.parse_args(argv)
 
@@ -59,25 +67,29 @@ def documents(files, megabytes):
             return
 
 
-def timed(name, work, size):
-    """Run work(), print its seconds and MB/s, return what it returns."""
+def timed(label, work, size):
+    """Run work(), print its seconds and MB/s; returns (what it returns, seconds)."""
     start = time.perf_counter()
     out = work()
     seconds = time.perf_counter() - start
-    print(f"{name:44} {seconds:8.2f} s {size / seconds / 1e6:8.2f} MB/s", flush=True)
-    return out
+    print(f"{label:44} {seconds:8.2f} s {size / seconds / 1e6:8.2f} MB/s", flush=True)
+    return out, seconds
 
 
 def bench_training(files, size, args, peers):
-    """Print seconds for each trainer; returns our tokenizer."""
+    """Every trainer on the same documents; returns our tokenizer and {who: seconds}."""
     def texts():
         return documents(files, args.megabytes)
 
-    ours = timed(f"train {args.vocab:,}: ours", lambda: Tokenizer.train(texts(), args.vocab, specials=()), size)
+    seconds = {}
+    ours, seconds["ours"] = timed(f"train {args.vocab:,}: ours",
+                                  lambda: Tokenizer.train(texts(), args.vocab, specials=()), size)
+    print(f"peak memory {peak_memory_bytes() / 1e6:,.0f} MB")
     if "rustbpe" in peers:
         import rustbpe
         theirs = rustbpe.Tokenizer()
-        timed("train: rustbpe", lambda: theirs.train_from_iterator(texts(), args.vocab, pattern=GPT4), size)
+        _, seconds["rustbpe"] = timed("train: rustbpe", lambda: theirs.train_from_iterator(
+            texts(), args.vocab, pattern=GPT4), size)
     if "tokenizers" in peers:
         from tokenizers import Regex, Tokenizer as HuggingFace, models, pre_tokenizers, trainers
         theirs = HuggingFace(models.BPE())
@@ -86,32 +98,52 @@ def bench_training(files, size, args, peers):
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
         trainer = trainers.BpeTrainer(vocab_size=args.vocab, show_progress=False,
                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-        timed("train: tokenizers", lambda: theirs.train_from_iterator(texts(), trainer), size)
-    return ours
+        _, seconds["tokenizers"] = timed("train: tokenizers", lambda: theirs.train_from_iterator(
+            texts(), trainer), size)
+    return ours, seconds
 
 
-def bench_encoding(texts, size, ours, processes, peers):
-    """Print MB/s of each encoder on the same vocabulary, and whether the ids are the same."""
-    fresh = Tokenizer(ours.merges, ours.pattern, ours.specials)
-    ids = timed("encode, one thread: ours", lambda: [i for text in texts for i in fresh.encode(text)], size)
+def bench_encoding(texts, size, ours, peers):
+    """Every encoder with the same vocabulary, and whether the ids are the same; returns {who: seconds}."""
+    fresh, seconds = copy(ours), {}
+    ids, seconds["ours"] = timed("encode, one thread: ours", lambda: [i for text in texts for i in fresh.encode(text)],
+                                 size)
     print(f"{size / len(ids):.3f} bytes per token")
     if "tiktoken" in peers:
         import tiktoken
         ranks = {ours.vocab[i]: i for i in range(256 + len(ours.merges))}
         theirs = tiktoken.Encoding("ours", pat_str=GPT4, mergeable_ranks=ranks, special_tokens={})
-        check(ids, timed("encode, one thread: tiktoken",
-                         lambda: [i for text in texts for i in theirs.encode_ordinary(text)], size))
+        got, seconds["tiktoken"] = timed("encode, one thread: tiktoken", lambda: [
+            i for text in texts for i in theirs.encode_ordinary(text)], size)
+        check(ids, got)
     if "tokenizers" in peers:
         from tokenizers import Tokenizer as HuggingFace
         with tempfile.TemporaryDirectory() as folder:
             ours.export_hf(folder)
             theirs = HuggingFace.from_file(f"{folder}/tokenizer.json")
-        check(ids, timed("encode, one thread: tokenizers",
-                         lambda: [i for text in texts for i in theirs.encode(text).ids], size))
-    if processes > 1:
-        with ProcessPoolExecutor(processes, initializer=start, initargs=(fresh,)) as pool:
-            list(pool.map(count, [""] * processes))                      # started before the clock
-            timed(f"encode, {processes} processes: ours", lambda: sum(pool.map(count, texts, chunksize=16)), size)
+        got, seconds["tokenizers"] = timed("encode, one thread: tokenizers", lambda: [
+            i for text in texts for i in theirs.encode(text).ids], size)
+        check(ids, got)
+    return seconds
+
+
+def bench_processes(texts, size, ours, processes):
+    """The same encoding shared by some processes; returns seconds."""
+    with ProcessPoolExecutor(processes, initializer=start, initargs=(copy(ours),)) as pool:
+        list(pool.map(count, [""] * processes))                          # started before the clock
+        _, seconds = timed(f"encode, {processes} processes: ours", lambda: sum(
+            pool.map(count, texts, chunksize=16)), size)
+    return seconds
+
+
+def ratios(work, seconds):
+    """How many times each peer's speed ours is, for metrics.json."""
+    return {f"{work}_speed_over_{who}": s / seconds["ours"] for who, s in seconds.items() if who != "ours"}
+
+
+def copy(tokenizer):
+    """The same tokenizer with an empty cache."""
+    return Tokenizer(tokenizer.merges, tokenizer.pattern, tokenizer.specials)
 
 
 def start(shared):
@@ -133,12 +165,19 @@ def check(ours, theirs):
 
 
 def bench_worst(tokenizer, n):
-    """n characters of what makes a simple merge loop quadratic."""
-    rng = random.Random(0)
-    for name, text in [("one letter", "a" * n), ("spaces", " " * n),
-                       ("random letters, no space", "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=n))),
-                       ("random bytes", rng.randbytes(n).decode("latin-1"))]:
-        timed(f"{n / 1e6:g} million of {name}", lambda: tokenizer.encode(text), len(text.encode()))
+    """Seconds for n, 2 n and 4 n characters; returns the largest growth, time a character at 4 n over that at n."""
+    growth = []
+    for name, make in WORST.items():
+        seconds = []
+        for text in (make(n), make(2 * n), make(4 * n)):
+            fresh, begin = copy(tokenizer), time.perf_counter()
+            fresh.encode(text)
+            seconds.append(time.perf_counter() - begin)
+        growth.append(seconds[2] / seconds[0] / 4)
+        print(f"{n / 1e6:g}, {2 * n / 1e6:g} and {4 * n / 1e6:g} million of {name:24}"
+              + "".join(f"{s:8.2f} s" for s in seconds), flush=True)
+    print(f"time a character grows at most {max(growth):.2f} times: 1 is linear, 4 would be quadratic")
+    return max(growth)
 
 
 def tiktoken_cache(files):
@@ -192,10 +231,19 @@ def main(argv=None):
         sys.exit(f"no {gone[0]}. Give --text files that exist, or leave it out")
     size = sum(len(text.encode()) for text in documents(files, args.megabytes))
     print(f"{size / 1e6:.1f} MB, {os.cpu_count()} cores")
-    ours = bench_training(files, size, args, peers)
+    begin = time.perf_counter()
+    ours, training = bench_training(files, size, args, peers)
+    numbers = {"train_seconds": training["ours"], "train_peak_memory_bytes": peak_memory_bytes(),
+               **ratios("train", training)}
     texts = list(documents(files, min(args.megabytes, 100)))             # encoding holds them in memory
-    bench_encoding(texts, sum(len(text.encode()) for text in texts), ours, args.processes, peers)
-    bench_worst(ours, int(1e6 * min(args.megabytes, 1)))
+    size = sum(len(text.encode()) for text in texts)
+    encoding = bench_encoding(texts, size, ours, peers)
+    numbers |= {"encode_megabytes_per_second": size / encoding["ours"] / 1e6, **ratios("encode", encoding)}
+    if args.processes > 1:
+        numbers["speedup_by_processes"] = encoding["ours"] / bench_processes(texts, size, ours, args.processes)
+    numbers["worst_growth"] = bench_worst(ours, int(1e6 * min(args.megabytes, 1)))
+    write_metrics(args.out, "bpe/bench.py", argv, seconds=time.perf_counter() - begin, numbers=numbers)
+    print(f"wrote {args.out / 'metrics.json'}; next: python bpe/compression.py")
 
 
 if __name__ == "__main__":

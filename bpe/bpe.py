@@ -95,14 +95,15 @@ class Tokenizer:
 
     def encode(self, text, specials=False):
         """text -> list of ids. A special's name is plain text, unless specials=True."""
+        special = self.specials if specials else {}
         ids = []
-        if specials and self.specials:
-            for part in self._names.split(text):
-                ids += [self.specials[part]] if part in self.specials else self.encode(part)
-            return ids
         try:
-            for pieces in self._split(text):
-                ids += chain.from_iterable(map(self._pieces.__getitem__, pieces))
+            for part in self._names.split(text) if special else [text]:
+                if part in special:
+                    ids.append(special[part])
+                else:
+                    for pieces in self._split(part):
+                        ids += chain.from_iterable(map(self._pieces.__getitem__, pieces))
             return ids
         except UnicodeEncodeError:
             at = regex.search(r"[\ud800-\udfff]", text).start()
@@ -185,8 +186,10 @@ class Tokenizer:
         ids = json.loads(Path(encoder_json).read_text(encoding="utf-8"))
         byte = {c: b for b, c in enumerate(printable())}
         first = [byte[token] for token, i in sorted(ids.items(), key=lambda item: item[1])[:256]]
-        lines = Path(vocab_bpe).read_text(encoding="utf-8").splitlines()[1:]
-        merges = [tuple(ids[part] for part in line.split()) for line in lines if line]
+        pairs = [line.split() for line in Path(vocab_bpe).read_text(encoding="utf-8").splitlines()[1:] if line]
+        if [ids[a + b] for a, b in pairs] != list(range(256, 256 + len(pairs))):
+            raise ValueError(f"{encoder_json}: the ids must follow the merges of {vocab_bpe}, from 256 on")
+        merges = [(ids[a], ids[b]) for a, b in pairs]
         return cls(merges, GPT2, {"<|endoftext|>": ids["<|endoftext|>"]}, first)
 
     def export_hf(self, folder):
@@ -203,7 +206,7 @@ class Tokenizer:
             "post_processor": None, "decoder": level,
             "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                       "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-                      "ignore_merges": True, "vocab": {token: i for i, token in enumerate(name)},
+                      "ignore_merges": True, "vocab": {token: i for i, token in enumerate(name)} | self.specials,
                       "merges": [[name[i] for i in parts] for parts in self.merges if len(parts) == 2]}}
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         if set(SPECIALS) <= set(self.specials):

@@ -4,7 +4,7 @@ Train the tokenizer on a corpus and say what it compresses to.
     python bpe/train.py --data out/tinyworld/corpus/pretrain_train.jsonl --out out/tinyworld/tokenizer
     python bpe/train.py --data stories.txt --vocab 4096 --pattern gpt4 --out out/mine
 
-Reads what bpe/shards.py reads, one document at a time: a corpus larger than memory works. The specials of
+Reads the files of bpe/documents.py, one document at a time: a corpus larger than memory works. The specials of
 bpe/template.py are part of the vocabulary and never of the text: messages are learned from part by part.
 Every hundredth document is held out to measure bytes per token on.
 """
@@ -18,14 +18,15 @@ from pathlib import Path
 
 from bpe import template
 from bpe.bpe import GPT2, GPT4, QWEN, Tokenizer
-from bpe.shards import records
+from bpe.documents import records
+from bpe.record import write_metrics
 
 PATTERNS = {"qwen": QWEN, "gpt4": GPT4, "gpt2": GPT2}
 
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="files of documents, see bpe/shards.py")
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="files of documents, see bpe/documents.py")
     p.add_argument("--vocab", type=int, default=2048, help="ids: 256 bytes, merges, 21 specials [%(default)s]")
     p.add_argument("--pattern", choices=PATTERNS, default="qwen", help="qwen: a digit is a token [%(default)s]")
     p.add_argument("--out", type=Path, required=True, help="folder to write tokenizer.json to")
@@ -73,11 +74,13 @@ def main(argv=None):
           f"{tokenizer.n_vocab:,}, in {time.perf_counter() - start:.1f} s")
     if tokenizer.n_vocab < args.vocab:
         print(f"the corpus ran out of pairs before {args.vocab:,}")
-    tokens = sum(len(tokenizer.encode(text)) for text in held)
-    if tokens:
+    numbers = {"vocabulary": tokenizer.n_vocab, "train_seconds": time.perf_counter() - start}
+    if tokens := sum(len(tokenizer.encode(text)) for text in held):
         size = sum(len(text.encode()) for text in held)
+        numbers["bytes_per_token"] = size / tokens
         print(f"{size / tokens:.3f} bytes per token on {size:,} held-out bytes; single bytes are 1.000")
     tokenizer.save(args.out)
+    write_metrics(args.out, "bpe/train.py", argv, seconds=time.perf_counter() - start, numbers=numbers)
     print(f"wrote {args.out / 'tokenizer.json'}; next: python bpe/shards.py --tokenizer {args.out} "
           f"--train FILES --valid FILES --out {args.out.parent / 'shards'}")
 
