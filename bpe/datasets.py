@@ -204,16 +204,19 @@ def fetch(name):
     if name == "code":
         library = Path(sysconfig.get_path("stdlib"))
         skip = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
-        paths = {str(path.relative_to(library)): path for path in sorted(library.rglob("*.py"))}
-        return {file: path for file, path in paths.items() if not skip & set(path.parts)}
-    found = {file: place(name, file) for file in SETS[name].files}
+        paths = (path.relative_to(library) for path in sorted(library.rglob("*.py")))
+        found = {str(path): (library / path, "Python's own") for path in paths if not skip & set(path.parts)}
+    else:
+        found = {file: place(name, file) for file in SETS[name].files}
     origins = ", ".join(sorted({origin for _, origin in found.values()}))
-    print(f"{name}: {len(found)} files in {next(iter(found.values()))[0].parent} ({origins})")
+    print(f"{name}: {len(found):,} files in {next(iter(found.values()))[0].parent} ({origins})")
     return {file: path for file, (path, _) in found.items()}
 
 
 def here(name):
-    """Whether --list calls a set cached, on the mirror (a folder), or neither."""
+    """Whether --list calls a set cached, on the mirror (a folder), or neither; Python's own library is always here."""
+    if name == "code":
+        return "here"
     places = {"cache": Path(os.environ.get("DATA_DIR", ROOT / "data")), "mirror": os.environ.get("DATA_MIRROR")}
     for origin, folder in places.items():
         if folder and all((Path(folder) / name / file).exists() for file in SETS[name].files):
