@@ -17,7 +17,7 @@ mlp.py squeezes its whole context into one hidden layer at once. Here each layer
 Each y is made from two values of the line below: the one under it and the one `dilation` places before. So a layer
 is a causal convolution of two inputs, conv.py; and where only the last output is asked for, half of each line is
 needed by nobody, and the convolution becomes a product of consecutive pairs. forward() is the tree, everywhere() the
-convolution, with the same weights, and they agree to the last digit in evaluation (in training BatchNorm averages
+convolution, with the same weights, and they agree to rounding in evaluation (in training BatchNorm averages
 over the nodes that there are). A tree for one guess has 7 nodes, the convolution 3 for each position, which pays
 where a sequence is longer than its context (sound, text), but hardly for names: seven dots and six letters.
 
