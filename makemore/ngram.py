@@ -1,5 +1,6 @@
 """
-The n-gram as a serious opponent: interpolated modified Kneser-Ney, counted with numpy.
+The n-gram as a serious opponent: interpolated modified Kneser-Ney, counted with numpy; and the older mixture
+of relative frequencies (JelinekMercer), which Bengio's network is measured against as well.
 
     python makemore/ngram.py --train stories.jsonl --test held_out.jsonl         # bytes, best order up to 16
     python makemore/ngram.py --train train.txt --test valid.txt --order 4 --fixed # exactly order 4
@@ -36,6 +37,61 @@ import numpy as np
 from makemore.record import write_metrics
 
 BOUNDARY = 256
+
+
+def mixture(p, bins, kinds, rounds=20):
+    """
+    The weights, per bin, under which the mixture of several models finds held-out tokens likeliest: EM, in which
+    each token is shared out among the models by how much each expected it. Jelinek and Mercer 1980.
+
+    p: (N, M) probability of each token by each model;  bins: (N,) ints below `kinds`;  returns: (kinds, M)
+    """
+    weights = np.full((kinds, p.shape[1]), 1 / p.shape[1])
+    for _ in range(rounds):
+        share = weights[bins] * p                                # (N, M)
+        share /= share.sum(axis=1, keepdims=True)
+        sums = np.stack([np.bincount(bins, column, kinds) for column in share.T], axis=1)
+        weights = (sums + 1e-3) / (sums + 1e-3).sum(axis=1, keepdims=True)   # an empty bin weighs all alike
+    return weights
+
+
+class JelinekMercer:
+    """
+    The older and simpler n-gram: a weighted sum of the relative frequencies of order 0 (uniform) to `order`, with
+    weights that depend on how often the whole context was seen, learned on held-out text.
+    As in Bengio et al. 2003, section 4.1: https://www.jmlr.org/papers/v3/bengio03a.html
+    """
+
+    def __init__(self, order, vocab):
+        self.order, self.vocab = order, vocab
+
+    def fit(self, ids):
+        """ids: (N,) ints. The counts of the longest n-grams of a KneserNey are plain counts. Returns the model."""
+        self.models = [KneserNey(n, self.vocab).fit(ids) for n in range(1, self.order + 1)]
+        self.kinds = int(np.ceil(np.log(len(ids)))) + 1          # bins, the last for contexts never seen
+        self.weights = np.full((self.kinds, self.order + 1), 1 / (self.order + 1))
+        return self
+
+    def estimates(self, ids):
+        """(N, order + 1) relative frequencies of each token, order 0 first; (N,) bins, one more where contexts
+        are e times rarer."""
+        p = [np.full(len(ids), 1 / self.vocab)]
+        for model in self.models:
+            *_, (count, total, _) = model.evidence(ids)
+            p.append(np.where(total > 0, count / np.maximum(total, 1), p[-1]))   # a context never seen passes on
+        bins = np.ceil(-np.log((1 + total) / len(model.ids))).astype(np.int64).clip(0)
+        return np.stack(p, axis=1), bins
+
+    def tune(self, ids):
+        """Learn the weights from held-out ids; returns their nats a token."""
+        p, bins = self.estimates(ids)
+        self.weights = mixture(p, bins, self.kinds)
+        return -np.log((self.weights[bins] * p).sum(axis=1)).mean()
+
+    def logprob(self, ids):
+        """(N,) natural logarithm of the probability of each token after those before it in ids."""
+        p, bins = self.estimates(ids)
+        return np.log((self.weights[bins] * p).sum(axis=1))
 
 
 class KneserNey:
