@@ -7,6 +7,7 @@
 #     bash run.sh chat       talk to the model in the terminal
 #     bash run.sh serve      talk to it in the browser, http://127.0.0.1:8000
 #     bash run.sh export     the model in Hugging Face's form, for transformers, vLLM, llama.cpp: out/$DATA/hf
+#     bash run.sh diff gpt/model.py      one of our files beside the reference that its lesson names
 #     bash run.sh progress   the syllabus as a checklist that ticks itself
 #     bash run.sh clean      start over: removes out/ and .venv/
 #
@@ -123,9 +124,10 @@ main() {
         chat)     shift; setup requirements.txt requirements-extra.txt; python chat/cli.py --checkpoint "$run/model" "$@" ;;
         serve)    shift; setup requirements.txt requirements-extra.txt; python chat/server.py --checkpoint "$run/model" "$@" ;;
         export)   setup requirements.txt requirements-extra.txt; python gpt/hf.py --checkpoint "$run/model" --out "$run/hf" ;;
+        diff)     shift; setup requirements.txt requirements-extra.txt; python eval/diff.py "$@" ;;
         progress) setup requirements.txt requirements-extra.txt; python eval/progress.py --out "$OUT" ;;
         clean)    rm -rf out .venv; echo "removed out/ and .venv/" ;;
-        *)        sed -n '3,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+        *)        sed -n '3,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
 }
 
