@@ -3,7 +3,7 @@ The speed of our tokenizer beside its peers', and its exactness on many random s
 
     python bpe/bench.py                                  # 20 MB of Python source, 8,192 entries
     python bpe/bench.py --text stories.txt               # another corpus
-    python bpe/bench.py --fuzz 100000                    # ids against tiktoken's, GPT-4's ranks
+    python bpe/bench.py --fuzz 100000                    # ids against tiktoken's, GPT-4's and GPT-2's ranks
     python bpe/bench.py --megabytes 1000 --peers none    # the corpus over and over: memory stays bounded
 
 Peers run where they are installed (pip install tiktoken tokenizers rustbpe) and are named where not. Every
@@ -27,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from bpe import datasets
@@ -37,6 +38,7 @@ PEERS = ("tiktoken", "tokenizers", "rustbpe")
 ADDRESS = "https://openaipublic.blob.core.windows.net/"      # tiktoken's cache is named after its addresses
 CACHED = {"cl100k_base.tiktoken": "encodings/", "vocab.bpe": "gpt-2/encodings/main/",
           "encoder.json": "gpt-2/encodings/main/"}
+PIECE = 1 << 18                                              # characters that a process takes at a time
 WORST = {                                                    # n characters that a simple merge loop takes n² for
     "one letter": lambda n: "a" * n,
     "spaces": lambda n: " " * n,
@@ -46,7 +48,7 @@ WORST = {                                                    # n characters that
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--text", type=Path, nargs="+", help="text files [Python's standard library]")
+    p.add_argument("--text", type=Path, nargs="+", help="text files [the source in Python's library folder]")
     p.add_argument("--megabytes", type=float, default=20, help="MB to train on and encode [%(default)s]")
     p.add_argument("--vocab", type=int, default=8192, help="ids, without specials [%(default)s]")
     p.add_argument("--peers", default=",".join(PEERS), help="which to run beside ours, or none [%(default)s]")
@@ -128,11 +130,12 @@ def bench_encoding(texts, size, ours, peers):
 
 
 def bench_processes(texts, size, ours, processes):
-    """The same encoding shared by some processes; returns seconds."""
+    """The same text in pieces, shared by some processes that send the ids back; returns seconds."""
+    text = "".join(texts)
+    pieces = [text[i:i + PIECE] for i in range(0, len(text), PIECE)]
     with ProcessPoolExecutor(processes, initializer=start, initargs=(copy(ours),)) as pool:
-        list(pool.map(count, [""] * processes))                          # started before the clock
-        _, seconds = timed(f"encode, {processes} processes: ours", lambda: sum(
-            pool.map(count, texts, chunksize=16)), size)
+        list(pool.map(encode, [""] * processes))                         # started before the clock
+        _, seconds = timed(f"encode, {processes} processes: ours", lambda: list(pool.map(encode, pieces)), size)
     return seconds
 
 
@@ -152,9 +155,9 @@ def start(shared):
     tokenizer = shared
 
 
-def count(text):
-    """A worker's share: how many tokens text has."""
-    return len(tokenizer.encode(text))
+def encode(text):
+    """A worker's share."""
+    return np.array(tokenizer.encode(text), dtype=np.uint32)
 
 
 def check(ours, theirs):
