@@ -192,7 +192,7 @@ def exact(model, examples, translate):
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--steps", type=int, default=2500, help="optimizer steps [%(default)s]")
+    p.add_argument("--steps", type=int, default=1800, help="optimizer steps [%(default)s]")
     p.add_argument("--batch", type=int, default=128, help="examples a step [%(default)s]")
     p.add_argument("--width", type=int, default=128, help="d_model, four heads [%(default)s]")
     p.add_argument("--layers", type=int, default=2, help="of encoder and of decoder [%(default)s]")
@@ -245,7 +245,7 @@ def main(argv=None):
             n_kept += 1
             for name, p in model.state_dict().items():
                 mean[name] = p.clone() if n_kept == 1 else mean[name].lerp(p, 1 / n_kept)
-        if step % 100 == 0 or step == args.steps:
+        if step % 200 == 0 or step == args.steps:
             plain = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), ignore_index=PAD).item()
             each = (time.time() - began) / step
             print(f"step {step:5d}/{args.steps} | loss {plain:.4f} | held out {exact(model, test[:250], greedy):6.1%}"
