@@ -241,13 +241,13 @@ def sample(model, start, n, rng):
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--steps", type=int, default=600, help="optimizer steps [%(default)s]")
+    p.add_argument("--steps", type=int, default=1000, help="optimizer steps [%(default)s]")
     p.add_argument("--batch", type=int, default=16, help="windows a step [%(default)s]")
     p.add_argument("--context", type=int, default=64, help="letters a window [%(default)s]")
     p.add_argument("--layers", type=int, default=2, help="blocks [%(default)s]")
     p.add_argument("--heads", type=int, default=4, help="attention heads [%(default)s]")
     p.add_argument("--width", type=int, default=128, help="channels of the residual stream [%(default)s]")
-    p.add_argument("--lr", type=float, default=2e-3, help="learning rate at the start, falls to 0 [%(default)s]")
+    p.add_argument("--lr", type=float, default=3e-3, help="learning rate at the start, falls to 0 [%(default)s]")
     p.add_argument("--seed", type=int, default=1337, help="of weights, batches and the sample [%(default)s]")
     return p.parse_args(argv)
 
