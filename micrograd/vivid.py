@@ -77,7 +77,7 @@ def adam(params, rate, beta1=0.9, beta2=0.999, eps=1e-8):
     return step
 
 
-RUNS = {                                                    # the rates: near the largest that stay smooth
+RUNS = {                                                    # rates with which all three learn, and part ways
     "sgd": ("SGD", sgd, 0.5, "w ← w − 0.5 g"),
     "momentum": ("Momentum", momentum, 0.1, "v ← 0.9 v − 0.1 g;  w ← w + v"),
     "adam": ("Adam", adam, 0.03, "w ← w − 0.03 m̂ / (√v̂ + ε)"),

@@ -1,9 +1,8 @@
 /*
-Vivid Descent, 3 of 3: what happens when. A frame is drawn only when something changed.
+Vivid Descent, 3 of 3: frames and controls. A frame is drawn only when something changed.
 */
 
-// Controls and frames
-
+/* What the ball and the ring say now, in words. */
 function reading() {
   const k = now(), lines = shown().map(name => {
     const run = data.runs[name], rule = state.compare ? "" : ` (${run.rule})`;
@@ -80,8 +79,9 @@ function theme(name) {
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
 const play = () => change(state.playing ? {playing: false} : {playing: true, t: state.t === STEPS ? 0 : state.t});
 const seek = t => change({t: clamp(Math.round(t), 0, STEPS), playing: false});
-const turn = (yaw, pitch) => change({yaw: state.yaw + yaw, pitch: clamp(state.pitch + pitch, 0.05, 1.5), drift: false});
-const zoom = factor => change({distance: clamp(state.distance * factor, 2, 9), drift: false});
+const view = values => { Object.assign(state, values, {drift: false}); wake(); };       // the flat pictures stay
+const turn = (yaw, pitch) => view({yaw: state.yaw + yaw, pitch: clamp(state.pitch + pitch, 0.05, 1.5)});
+const zoom = factor => view({distance: clamp(state.distance * factor, 2, 9)});
 const next = (list, item) => list[(list.indexOf(item) + 1) % list.length];
 const pick = name => shown().includes(name) || arrange({runs: [state.runs[1], name]});    // the one chosen last stays
 
@@ -93,7 +93,7 @@ const KEYS = {
   d: () => arrange({plane: next(Object.keys(PLANES), state.plane)}),
   g: () => arrange({edges: next(["weights", "gradients"], state.edges)}),
   n: () => change({point: (state.point + 1) % data.points.length}),
-  r: () => change(VIEW),
+  r: () => view(VIEW),
   t: () => theme(next(["light", "dark"], document.documentElement.dataset.theme)),
   "+": () => zoom(0.9), "=": () => zoom(0.9), "-": () => zoom(1.1),
 };
@@ -181,7 +181,7 @@ async function measure(seconds, settle = 4) {
   return {frames_per_second: 1000 / mean(gaps), slowest_frame_ms: gaps.at(-1), script_ms_per_frame: mean(scripts),
           webgl_ms_per_frame: (performance.now() - until) / 20, surface_pixels: canvas.width * canvas.height};
 }
-window.vivid = {state, data, forward, backward, draw, arrange, theme, seek, measure, gl};
+window.vivid = {state, data, forward, backward, draw, arrange, measure, gl};          // for the tests and for you
 
 prepare(data.planes.all, "all");
 for (const kind of ["own", "random"]) for (const name of NAMES) prepare(data.planes[kind][name], `${kind} ${name}`);
@@ -189,7 +189,7 @@ if (gl) {
   gl.enable(gl.DEPTH_TEST);
   gl.enable(gl.BLEND);
   gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-} else $("#stage").append("This browser has no WebGL 2: the surface is not shown, the rest works.");
+} else $("#missing").hidden = false;
 theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 new ResizeObserver(() => arrange()).observe($("#stage"));
 arrange();
