@@ -94,7 +94,8 @@ def main(argv=None):
     letters = {c: i for i, c in enumerate(sorted(set(text)))}
     ids = torch.tensor([letters[c] for c in text])
     print(f"a uniform guess loses {math.log(len(letters)):.4f} nats a letter\n")
-    print(f"{'model':14s} {'weights':>10s} {'met by a token':>15s} {'nats a letter':>20s} {'MaxVio':>8s} {'CPU ms/step':>12s}")
+    print(f"{'model':14s} {'weights':>10s} {'met by a token':>15s} {'nats a letter':>20s} {'MaxVio':>8s} "
+          f"{'CPU ms/step':>12s}")
     numbers = {}
     for name, config in MODELS.items():
         model = DeepSeek(config)
