@@ -40,7 +40,8 @@ from eval.inputs import in_corpus, load_model, read_jsonl, sha256
 from eval.perplexity import nats
 from eval.tables import label
 from gpt.engine import generate
-from train.log import score, write_metrics
+from bpe.record import score
+from train.log import write_metrics
 
 
 WAYS = "reply", "shown", "letter", "text", "length"

@@ -28,7 +28,8 @@ from eval.inputs import in_corpus, load_model, read_jsonl, sha256, write_answers
 from eval.tables import label
 from gpt.engine import generate
 from gpt.tools import TOOLS
-from train.log import score, write_metrics
+from bpe.record import score
+from train.log import write_metrics
 
 
 def solve(model, tokenizer, items, max_new, tools):

@@ -14,7 +14,6 @@ import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import argparse
-import json
 import math
 import time
 from dataclasses import replace
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from bpe import datasets
+from bpe.record import write_metrics
 from gpt.deepseek import DeepSeek, DeepSeekConfig
 from gpt.describe import idle
 
@@ -96,7 +96,7 @@ def main(argv=None):
     print(f"a uniform guess loses {math.log(len(letters)):.4f} nats a letter\n")
     print(f"{'model':14s} {'weights':>10s} {'met by a token':>15s} {'nats a letter':>20s} {'MaxVio':>8s} "
           f"{'CPU ms/step':>12s}")
-    numbers = {}
+    numbers, began = {}, time.time()
     for name, config in MODELS.items():
         model = DeepSeek(config)
         n = sum(p.numel() for p in model.parameters())
@@ -107,11 +107,7 @@ def main(argv=None):
         work = "" if uneven[0] is None else f"{np.mean(uneven):.2f}"
         print(f"{name:14s} {n:10,d} {n - idle(model):15,d} {np.mean(loss):11.4f} +- {spread:.4f} {work:>8s} "
               f"{1e3 * np.mean(each):12.0f}", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "metrics.json").write_text(json.dumps({
-        "schema": 1, "script": "gpt/sparse.py", "argv": sys.argv[1:] if argv is None else argv, "seed": args.seeds,
-        "checkpoint": None, "data_sha": None, "seconds": None, "numbers": numbers, "scores": {},
-        "environment": {"torch": torch.__version__}}, indent=1) + "\n")
+    write_metrics(args.out, "gpt/sparse.py", argv, seconds=time.time() - began, numbers=numbers)
     print(f"\nwrote {args.out}; +- is the standard deviation over {args.seeds} seeds")
 
 

@@ -21,7 +21,6 @@ import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import argparse
-import json
 import random
 import time
 import zlib
@@ -31,6 +30,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from bpe.record import score, write_metrics
 from gpt.transformer import Transformer
 
 ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -177,14 +177,14 @@ def cut(row):
 
 
 def exact(model, examples, translate):
-    """How many of the examples come out right to the symbol, as a fraction."""
+    """How many of the examples come out right to the symbol."""
     model.eval()
     right = 0
     for i in range(0, len(examples), 250):
         batch = examples[i:i + 250]
         replies = translate(model, rows([source for source, _ in batch]))
         right += sum([SYMBOLS[i] for i in reply] == target for reply, (_, target) in zip(replies, batch))
-    return right / len(examples)
+    return right
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -248,22 +248,20 @@ def main(argv=None):
         if step % 200 == 0 or step == args.steps:
             plain = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), ignore_index=PAD).item()
             each = (time.time() - began) / step
-            print(f"step {step:5d}/{args.steps} | loss {plain:.4f} | held out {exact(model, test[:250], greedy):6.1%}"
+            right = exact(model, test[:250], greedy) / len(test[:250])
+            print(f"step {step:5d}/{args.steps} | loss {plain:.4f} | held out {right:6.1%}"
                   f" | {args.batch / each:6,.0f} examples/s | {each * (args.steps - step):3.0f} s left")
     model.load_state_dict(mean)
     scores = {"exact": exact(model, test, greedy), "exact_beam": exact(model, test, beam)}
-    print(f"exact on {len(test):,} held-out examples: greedy {scores['exact']:.2%}, beam of 4 "
-          f"{scores['exact_beam']:.2%}; {time.time() - began:.0f} s")
+    print(f"exact on {len(test):,} held-out examples: greedy {scores['exact'] / len(test):.2%}, beam of 4 "
+          f"{scores['exact_beam'] / len(test):.2%}; {time.time() - began:.0f} s")
     for source, target in test[:6]:
         reply = beam(model, rows([source]))[0]
         print(f"    {' '.join(source):60s} -> {' '.join(SYMBOLS[i] for i in reply)}")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.save({"shape": shape, "weights": model.state_dict()}, args.out / "model.pt")
-    (args.out / "metrics.json").write_text(json.dumps({
-        "schema": 1, "script": "gpt/translate.py", "argv": sys.argv[1:] if argv is None else argv, "seed": args.seed,
-        "checkpoint": None, "data_sha": None, "seconds": round(time.time() - began, 1), "numbers": {},
-        "scores": {name: {"value": p, "n": len(test), "stderr": (p * (1 - p) / len(test)) ** 0.5, "chance": 0.0}
-                   for name, p in scores.items()}, "environment": {"torch": torch.__version__}}, indent=1) + "\n")
+    write_metrics(args.out, "gpt/translate.py", argv, seed=args.seed, seconds=time.time() - began,
+                  scores={name: score(right, len(test), chance=0.0) for name, right in scores.items()})
     print(f"wrote {args.out}; next: python gpt/translate.py --say \"nine hundred six thousand eleven\"")
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from bpe.bpe import QWEN, Tokenizer
+from bpe.record import score
 from gpt import checkpoint
 from gpt.fused import rms_norm, rotate
 from gpt.llama import Config, Llama
@@ -365,5 +366,5 @@ def test_log_drops_what_the_killed_attempt_wrote(tmp_path):
 
 
 def test_score():
-    assert log.score(3, 4, 0.25) == {"value": 0.75, "n": 4, "stderr": math.sqrt(0.75 * 0.25 / 4), "chance": 0.25}
-    assert log.score(0, 0) is None
+    assert score(3, 4, 0.25) == {"value": 0.75, "n": 4, "stderr": math.sqrt(0.75 * 0.25 / 4), "chance": 0.25}
+    assert score(0, 0) is None

@@ -4,22 +4,15 @@ the end. Dashboards, the report and `run.sh progress` read these two files and n
 """
 
 import csv
-import json
 import math
-import os
-import resource
 import sys
 from pathlib import Path
 
+from bpe import record
+from bpe.record import peak_memory_bytes
 from train.device import environment
 
 COLUMNS = "step", "seconds", "tokens", "loss_nats", "perplexity", "tokens_per_second", "peak_memory_bytes"
-
-
-def peak_memory_bytes():
-    """The largest resident size this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024     # macOS counts bytes, Linux kilobytes
 
 
 class Log:
@@ -58,25 +51,9 @@ def progress(step, steps, loss, clock, numbers):
     return f"step {step:5d}/{steps} | loss {loss:.4f} | {clock.rate:8,.0f} tok/s | {left:4.0f} s left{more}"
 
 
-def score(correct, n, chance=None):
-    """A fraction with what is needed to judge it: items, binomial standard error, chance level."""
-    if n == 0:
-        return None
-    value = correct / n
-    return {"value": value, "n": n, "stderr": math.sqrt(value * (1 - value) / n), "chance": chance}
-
-
-def write_metrics(folder, *, seed=None, checkpoint=None, data_sha=None, seconds=None, numbers=None, scores=None,
-                  **extra):
-    """metrics.json, replaced at once. Units stand in the keys of `numbers`; `scores` hold what score() returns."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    metrics = {"schema": 1, "script": script(), "argv": sys.argv[1:], "seed": seed, "checkpoint": checkpoint,
-               "data_sha": data_sha, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes(),
-               "numbers": numbers or {}, "scores": scores or {}, **extra, "environment": environment()}
-    part = folder / "metrics.json.part"
-    part.write_text(json.dumps(metrics, indent=1, default=str) + "\n")
-    os.replace(part, folder / "metrics.json")
+def write_metrics(folder, **content):
+    """metrics.json of the running script, with the machine it ran on; content: see bpe/record.py"""
+    record.write_metrics(folder, script(), None, environment=environment(), **content)
 
 
 def script():
