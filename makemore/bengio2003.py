@@ -2,7 +2,7 @@
 The first neural language model to beat the n-grams: Bengio, Ducharme, Vincent and Jauvin 2003.
 
     python makemore/bengio2003.py                          # 10,000 words, under three minutes on two cores
-    python makemore/bengio2003.py --steps 20 --vocab 1000 --order 3    # seconds, to see that it runs
+    python makemore/bengio2003.py --steps 20 --vocab 1000 --order 2    # seconds, to see that it runs
     python makemore/bengio2003_table.py                    # every word of WikiText-2, the paper's table
 
 A word is m numbers, its features, and they are learned. Those of the last n - 1 words, one after the other,
@@ -64,7 +64,7 @@ def load(size=None):
 
 
 def drop(x, p, generator):
-    """Dropout: a share p of x set to 0, the rest made larger. torch's own takes ten times as long on a CPU."""
+    """Dropout: p of x, to the nearest 256th, set to 0, the rest made larger; torch's takes ten times as long."""
     if generator is None or p == 0:
         return x
     bits = torch.randint(-2**63, 2**63 - 1, (x.numel() // 8 + 1,), generator=generator)
@@ -249,7 +249,7 @@ def main(argv=None):
     below = 1 - found["net"]["test"] / found["kneser_ney"]["test"]
     mixed = 1 - found["net_kneser_ney_learned"]["test"] / found["kneser_ney"]["test"]
     print(f"the network is {below:.1%} below Kneser-Ney on the test set, mixed with it {mixed:.1%}")
-    for word in WORDS:
+    for word in filter(vocab.__contains__, WORDS):
         print(f"like {word}: {', '.join(neighbours(model, vocab, word))}")
     write_metrics(args.out, "makemore/bengio2003.py", argv, seed=args.seed, seconds=round(time.time() - began, 1),
                   numbers={"below_ngram": below, "mix_below_ngram": mixed, "vocab": len(vocab), "ngram_order": order,

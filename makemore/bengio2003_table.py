@@ -32,8 +32,8 @@ VARIANTS = {                        # epochs, and Bengio's arguments
     "MLP5": (2, dict(n=5, h=50, m=30, direct=True)),
     "MLP7": (2, dict(n=3, h=50, m=30, direct=True)),
     "MLP9": (2, dict(n=5, h=100, m=30)),
-    "tied": (3, dict(n=5, h=400, m=128, tied=True, dropout=(0.1, 0.2))),
-    "tied, longer": (3, dict(n=9, h=400, m=128, tied=True, dropout=(0.1, 0.2))),
+    "tied5": (3, dict(n=5, h=400, m=128, tied=True, dropout=(0.1, 0.2))),
+    "tied9": (3, dict(n=9, h=400, m=128, tied=True, dropout=(0.1, 0.2))),
 }
 PAPER = {                           # on Brown, table 1: train, valid, test; mixed with the trigram: valid, test
     "MLP1": (182, 284, 268, 275, 257), "MLP3": (201, 327, 310, 286, 272), "MLP5": (209, 296, 279, 273, 259),
@@ -75,7 +75,7 @@ def ngrams(ids, vocab, path):
 
 def scores(name, ids, vocab, args, deadline):
     """{split: (N,) logarithms} of a variant, which is trained and scored if need be; None when time is up."""
-    folder = args.out / name.replace(" ", "_")
+    folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)
     paths, state = {split: folder / f"{split}.npy" for split in SPLITS}, folder / "state.pt"
     if missing := [split for split in SPLITS if not paths[split].exists()]:

@@ -39,61 +39,6 @@ from makemore.record import write_metrics
 BOUNDARY = 256
 
 
-def mixture(p, bins, kinds, rounds=20):
-    """
-    The weights, per bin, under which the mixture of several models finds held-out tokens likeliest: EM, in which
-    each token is shared out among the models by how much each expected it. Jelinek and Mercer 1980.
-
-    p: (N, M) probability of each token by each model;  bins: (N,) ints below `kinds`;  returns: (kinds, M)
-    """
-    weights = np.full((kinds, p.shape[1]), 1 / p.shape[1])
-    for _ in range(rounds):
-        share = weights[bins] * p                                # (N, M)
-        share /= share.sum(axis=1, keepdims=True)
-        sums = np.stack([np.bincount(bins, column, kinds) for column in share.T], axis=1)
-        weights = (sums + 1e-3) / (sums + 1e-3).sum(axis=1, keepdims=True)   # an empty bin weighs all alike
-    return weights
-
-
-class JelinekMercer:
-    """
-    The older and simpler n-gram: a weighted sum of the relative frequencies of order 0 (uniform) to `order`, with
-    weights that depend on how often the whole context was seen, learned on held-out text.
-    As in Bengio et al. 2003, section 4.1: https://www.jmlr.org/papers/v3/bengio03a.html
-    """
-
-    def __init__(self, order, vocab):
-        self.order, self.vocab = order, vocab
-
-    def fit(self, ids):
-        """ids: (N,) ints. The counts of the longest n-grams of a KneserNey are plain counts. Returns the model."""
-        self.models = [KneserNey(n, self.vocab).fit(ids) for n in range(1, self.order + 1)]
-        self.kinds = int(np.ceil(np.log(len(ids)))) + 1          # bins, the last for contexts never seen
-        self.weights = np.full((self.kinds, self.order + 1), 1 / (self.order + 1))
-        return self
-
-    def estimates(self, ids):
-        """(N, order + 1) relative frequencies of each token, order 0 first; (N,) bins, one more where contexts
-        are e times rarer."""
-        p = [np.full(len(ids), 1 / self.vocab)]
-        for model in self.models:
-            *_, (count, total, _) = model.evidence(ids)
-            p.append(np.where(total > 0, count / np.maximum(total, 1), p[-1]))   # a context never seen passes on
-        bins = np.ceil(-np.log((1 + total) / len(model.ids))).astype(np.int64).clip(0)
-        return np.stack(p, axis=1), bins
-
-    def tune(self, ids):
-        """Learn the weights from held-out ids; returns their nats a token."""
-        p, bins = self.estimates(ids)
-        self.weights = mixture(p, bins, self.kinds)
-        return -np.log((self.weights[bins] * p).sum(axis=1)).mean()
-
-    def logprob(self, ids):
-        """(N,) natural logarithm of the probability of each token after those before it in ids."""
-        p, bins = self.estimates(ids)
-        return np.log((self.weights[bins] * p).sum(axis=1))
-
-
 class KneserNey:
     """A model of `order` tokens (contexts of order - 1) over ids 0 to vocab - 1."""
 
@@ -189,6 +134,60 @@ def discounts(counts):
     n1, n2, n3, n4 = (max(1, int((counts == k).sum())) for k in (1, 2, 3, 4))
     y = n1 / (n1 + 2 * n2)
     return np.clip([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3], 0, [0, 1, 2, 3])
+
+
+def mixture(p, bins, size, rounds=20):
+    """
+    The weights, in each bin, under which the mixture of M models finds held-out tokens likeliest: EM, in which a
+    token is shared out among the models by how much each expected it. Jelinek and Mercer 1980.
+
+    p: (N, M) probability of each token by each model;  bins: (N,) ints below `size`;  returns: (size, M)
+    """
+    weights = np.full((size, p.shape[1]), 1 / p.shape[1])
+    for _ in range(rounds):
+        share = weights[bins] * p                                # (N, M)
+        share /= share.sum(axis=1, keepdims=True)
+        sums = np.stack([np.bincount(bins, column, size) for column in share.T], axis=1)
+        weights = (sums + 1e-3) / (sums + 1e-3).sum(axis=1, keepdims=True)   # an empty bin weighs all alike
+    return weights
+
+
+class JelinekMercer(KneserNey):
+    """
+    The older n-gram: a weighted sum of the relative frequencies of order 0 (uniform) to `order`, the weights
+    learned on held-out text, others where the whole context is rarer.
+    As in Bengio et al. 2003, section 4.1: https://www.jmlr.org/papers/v3/bengio03a.html
+    """
+
+    def fit(self, ids):
+        super().fit(ids)
+        self.bins = int(np.ceil(np.log(len(ids)))) + 1           # the last for contexts never seen
+        self.weights = np.full((self.bins, self.order + 1), 1 / (self.order + 1))
+        return self
+
+    def summarize(self, i, counts):
+        """An n-gram's first, plain count stays, whatever comes to its left."""
+        if i == len(self.counts):
+            super().summarize(i, counts)
+
+    def estimates(self, ids):
+        """(N, order + 1) relative frequencies, order 0 first; (N,) bins, one more where contexts are e times rarer."""
+        p = [np.full(len(ids), 1 / self.vocab)]
+        for count, total, _ in self.evidence(ids):
+            p.append(np.where(total > 0, count / np.maximum(total, 1), p[-1]))   # a context never seen passes on
+        bins = np.ceil(-np.log((1 + total) / len(self.ids))).astype(np.int64).clip(0)
+        return np.stack(p, axis=1), bins
+
+    def tune(self, ids):
+        """Learn the weights from held-out ids; returns their nats a token."""
+        p, bins = self.estimates(ids)
+        self.weights = mixture(p, bins, self.bins)
+        return -np.log((self.weights[bins] * p).sum(axis=1)).mean()
+
+    def logprob(self, ids):
+        """(N,) natural logarithm of the probability of each token after those before it in ids."""
+        p, bins = self.estimates(ids)
+        return np.log((self.weights[bins] * p).sum(axis=1))
 
 
 def parse(argv):

@@ -266,7 +266,7 @@ def test_load(corpus):
 
 
 def test_demo(corpus, capsys, monkeypatch):
-    monkeypatch.setattr(bengio2003, "WORDS", ("w0", "w1"))
+    monkeypatch.setattr(bengio2003, "WORDS", ("w0", "nowhere"))
     bengio2003.main(["--vocab", "100", "--steps", "3", "--order", "3", "--out", str(corpus / "out")])
     numbers = json.loads((corpus / "out" / "metrics.json").read_text())["numbers"]
     assert 1 < numbers["test_perplexity_kneser_ney"] < 100 and "below_ngram" in numbers
@@ -276,7 +276,7 @@ def test_demo(corpus, capsys, monkeypatch):
 
 
 def test_table_goes_on_where_it_stopped(corpus, capsys):
-    argv = ["--vocab", "100", "--epochs", "1", "--out", str(corpus / "table"), "--only", "MLP9", "tied"]
+    argv = ["--vocab", "100", "--epochs", "1", "--out", str(corpus / "table"), "--only", "MLP9", "tied5"]
     bengio2003_table.main(argv + ["--minutes", "0"])
     assert "goes on" in capsys.readouterr().out
     bengio2003_table.main(argv)
