@@ -5,7 +5,8 @@ Backpropagation by hand through a whole language model, and training without aut
     python makemore/backprop.py --steps 1000                # seconds, to see that it runs
     python makemore/backprop.py --check mine.py             # the exercise: your gradients, one by one; needs no data
 
-forward() is the model of batchnorm.py, broken into steps so small that each has one derivative.
+forward() is embedding, linear, BatchNorm, tanh, linear and cross-entropy, broken into steps so small that each has one
+derivative. The variance is divided by B - 1, as in the lecture; batchnorm.py divides by B, as the paper.
 
 The exercise. Write a file with a function backward(v), where v is what forward() returns, that gives a dict with the
 gradient of the loss in each of NAMES: {"dlogprobs": ..., "dprobs": ..., ...}, each in the shape of v.<name>. Begin
@@ -114,7 +115,7 @@ def wrong(backward, generator):
         if not torch.is_tensor(mine):
             found.append((name, f"missing; it has the shape of v.{name}, {shape}"))
         elif mine.shape != right.shape:
-            found.append((name, f"has the shape {tuple(mine.shape)}, v.{name} has {shape}"))
+            found.append((name, f"has the shape {tuple(mine.shape)}, not {shape}: what forward copies, backward sums"))
         else:
             off = error(mine, right)
             found.append((name, None if off <= TOLERANCE else f"off by up to {off:.1e}; its shape {shape} is right"))
@@ -148,7 +149,7 @@ def table(generator):
     for name, right in want.items():
         off = [error(d[f"d{name}"], right) for d in (steps, short) if f"d{name}" in d]
         worst = max(worst, *off)
-        print(f"d{name:9s} | {str(tuple(right.shape)):11s} | {off[0]:12.1e} | {f'{off[1]:.1e}' if off[1:] else ''}")
+        print(f"d{name:9s} | {str(tuple(right.shape)):11s} | {off[0]:12.1e} | {f'{off[1]:.1e}' if off[1:] else '–'}")
     print(f"largest error {worst:.1e}, in float64")
     return worst
 
