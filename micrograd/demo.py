@@ -15,16 +15,14 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 
 import argparse
 import importlib.util
-import json
 import math
-import platform
 import random
-import resource
 import time
 from pathlib import Path
 
 from micrograd.engine import Value
 from micrograd.nn import MLP
+from micrograd.record import write_metrics
 
 
 def moons(n, noise, rng):
@@ -103,15 +101,10 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.no_picture:
         picture(model, points, args.out / "boundary.png", f"{right} of {args.points} points lie on their side")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    (args.out / "metrics.json").write_text(json.dumps({
-        "schema": 1, "script": "micrograd/demo.py", "argv": sys.argv[1:] if argv is None else argv, "seed": args.seed,
-        "checkpoint": None, "data_sha": None, "seconds": round(seconds, 2),
-        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,     # macOS counts bytes
-        "numbers": {"train_loss": loss, "seconds_per_step": each, "steps": args.steps},
-        "scores": {"train_accuracy": {"value": p, "n": args.points, "stderr": math.sqrt(p * (1 - p) / args.points),
-                                      "chance": 0.5}},
-        "environment": {"python": platform.python_version()}}, indent=1) + "\n")
+    write_metrics(args.out, "micrograd/demo.py", argv, seed=args.seed, seconds=seconds,
+                  numbers={"train_loss": loss, "seconds_per_step": each, "steps": args.steps},
+                  scores={"train_accuracy": {"value": p, "n": args.points, "chance": 0.5,
+                                             "stderr": math.sqrt(p * (1 - p) / args.points)}})
     print(f"{right}/{args.points} right; wrote {args.out}; next: python micrograd/draw.py")
 
 

@@ -20,7 +20,7 @@ from micrograd.engine import Value
 
 WIDE, HIGH = 112, 50                                        # pixels of a box
 ACROSS, DOWN = 200, 74                                      # from one column to the next, from one row to the next
-SIGNS = {"sigmoid": "σ", "neg": "−"}             # where the name is too long for a circle
+SIGNS = {"sigmoid": "σ", "neg": "−", "-": "−", "*": "×"}    # what reads better in a circle
 STYLE = """
 text { font: 13px ui-monospace, Menlo, Consolas, monospace; text-anchor: middle; fill: #1f2933 }
 .grad { fill: #b4451f } .op { font-weight: bold; fill: white; font-size: 12px }

@@ -112,22 +112,20 @@ class Value:
     def _sorted(self):
         """
         All nodes below self that were made by an operation, each after its children. Depth first, with a
-        list for a stack: a node is opened on the first visit (its children go on top of it) and placed
-        when it comes to the top again. A recursive function would end at a chain of about 1,000 operations.
+        list for a stack: a node met for the first time goes back on it under a None, and its children on
+        top; when the None comes up, all of them are placed. Recursion would end at about 1,000 operations.
         """
-        order, opened, placed, stack = [], set(), set(), [self]
+        order, seen, stack = [], set(), [self]
         while stack:
-            v = stack[-1]
-            if v not in opened:
-                opened.add(v)
+            v = stack.pop()
+            if v is None:
+                order.append(stack.pop())
+            elif v not in seen:
+                seen.add(v)
+                stack += v, None
                 for child in v._prev:
-                    if child._prev and child not in opened:
+                    if child._prev:                         # leaves hand nothing on
                         stack.append(child)
-            else:
-                stack.pop()
-                if v not in placed:
-                    placed.add(v)
-                    order.append(v)
         return order
 
     def __repr__(self):

@@ -1,7 +1,7 @@
 """
 Is backward() right? Nudge each input a little both ways and see how far the result moves: (f(x + h) - f(x - h)) / 2h.
 
-    python micrograd/gradcheck.py                           # every operation, then 200 random expressions
+    python micrograd/gradcheck.py                           # all operations, then 200 random expressions
     python micrograd/gradcheck.py --check mine.py           # the exercise: your gradients by hand, one by one
 
 The exercise. Write a file with a function gradients(p), which gets the inputs of forward() below as a dict of floats
@@ -15,9 +15,11 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 import argparse
 import importlib.util
 import random
+import time
 from pathlib import Path
 
 from micrograd.engine import Value
+from micrograd.record import write_metrics
 
 # name: (function, a range for each input); the ranges keep away from poles (1/0) and kinks (relu at 0)
 OPERATIONS = {
@@ -137,6 +139,7 @@ def parse(argv):
     p.add_argument("--check", type=Path, metavar="FILE", help="check the gradients(p) in this file instead")
     p.add_argument("--expressions", type=int, default=200, help="random expressions to try [%(default)s]")
     p.add_argument("--seed", type=int, default=0, help="of the random points [%(default)s]")
+    p.add_argument("--out", type=Path, default=Path("out/micrograd/gradcheck"), help="folder to write to [%(default)s]")
     return p.parse_args(argv)
 
 
@@ -150,17 +153,19 @@ def main(argv=None):
         print(f"all {len(INPUTS) + len(STEPS)} gradients are right, at 20 random points")
         return
 
-    errors = {}
+    began, errors = time.time(), {}
     for name, (f, ranges) in OPERATIONS.items():
         errors[name] = max(worst(f, [rng.uniform(*r) for r in ranges]) for _ in range(20))
         print(f"{name:12s} | largest error {errors[name]:.1e}")
     points = [[rng.uniform(-2, 2) for _ in range(3)] for _ in range(args.expressions)]
     errors["expressions"] = max((worst(random_expression(rng, xs), xs) for xs in points), default=0)
     print(f"{args.expressions} random expressions | largest error {errors['expressions']:.1e}")
+    write_metrics(args.out, "micrograd/gradcheck.py", argv, seed=args.seed, seconds=time.time() - began,
+                  numbers={"max_error": max(errors.values()), "expressions": args.expressions})
     bad = [name for name, error in errors.items() if not error < 1e-6]
     if bad:
         sys.exit(f"wrong gradients: {', '.join(bad)}. Look at their local gradients in micrograd/engine.py")
-    print("next: write your own, python micrograd/gradcheck.py --check mine.py")
+    print(f"wrote {args.out}; next: write your own, python micrograd/gradcheck.py --check mine.py")
 
 
 if __name__ == "__main__":

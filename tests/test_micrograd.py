@@ -67,10 +67,16 @@ def test_has_teeth(monkeypatch):
     assert against_torch(f, xs) > 1e-2 and gradcheck.worst(f, xs) > 1e-2
 
 
-def test_the_command_names_a_wrong_operation(monkeypatch, capsys):
+def test_the_command(tmp_path):
+    gradcheck.main(["--expressions", "5", "--out", str(tmp_path)])
+    assert 0 < json.loads((tmp_path / "metrics.json").read_text())["numbers"]["max_error"] < 1e-6
+
+
+def test_the_command_names_a_wrong_operation(monkeypatch, tmp_path):
     monkeypatch.setattr(Value, "exp", lambda s: Value(math.exp(s.data), (s,), "exp", (1.0,)))
     with pytest.raises(SystemExit, match="wrong gradients: exp"):
-        gradcheck.main(["--expressions", "0"])
+        gradcheck.main(["--expressions", "0", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "metrics.json").read_text())["numbers"]["max_error"] > 1e-2
 
 
 def test_deep_chain():
