@@ -68,14 +68,14 @@ def loss_of(model, x, y, batch=8192):
 
 
 @torch.no_grad()
-def generate(model, n, context, generator, longest=30):
+def generate(model, n, context, generator, temperature=1.0, longest=30):
     """n new names, one letter at a time; one that does not end by itself is cut at `longest` letters."""
     was = model.training
     model.eval()
     idx = torch.zeros(n, context, dtype=torch.int64)         # (n, T) only "."
     drawn = []
     for _ in range(longest):
-        p = torch.softmax(model(idx)[0], dim=-1)             # (n, V)
+        p = torch.softmax(model(idx)[0] / temperature, dim=-1)   # (n, V)
         letter = torch.multinomial(p, 1, generator=generator)
         idx = torch.cat([idx[:, 1:], letter], dim=1)
         drawn.append(letter)
