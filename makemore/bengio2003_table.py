@@ -3,7 +3,7 @@ The table of Bengio et al. 2003 on WikiText-2: context, features, hidden units, 
 
     python makemore/bengio2003_table.py                    # all variants: about an hour
     python makemore/bengio2003_table.py --minutes 3        # as far as it gets; the same command goes on
-    python makemore/bengio2003_table.py --only MLP9 --vocab 1000 --epochs 0.01 --out /tmp/table    # seconds
+    python makemore/bengio2003_table.py --only MLP9 --vocab 1000 --epochs 0.01 --out out/small   # seconds
 
 All 33,278 words of the set (those of frequency 3 and up), where bengio2003.py keeps 10,000. MLP1 to MLP9 are
 the networks of the paper's table 1, in its sizes; the tied ones are wider and look further back. What is done
