@@ -108,7 +108,7 @@ evaluate() {  # measure NAME SCRIPT ARGS: a stage that measures the chat model
         stage ngram corpus -- python makemore/ngram.py --train "$c/fiction_train.jsonl" --valid "$c/fiction_valid.jsonl" \
             --test "$c/fiction_test.jsonl" --out "$run/ngram"
         stage eval_fiction pretrain ngram -- python eval/perplexity.py --checkpoint "$run/pretrain/run" --data "$c" \
-            --ngram "$run/ngram/metrics.json" --out "$run/eval_fiction" "${items[@]}"
+            --ngram "$run/ngram/metrics.json" --out "$run/eval_fiction"   # all of them: the n-gram has scored all
     fi
     if [ -e "$real" ]; then   # the real test needs a download or a mirror; without one its score is null
         measure eval_gsm8k eval/gsm8k.py --data "$real" --limit 200 --name gsm8k_first200
