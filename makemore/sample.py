@@ -19,7 +19,7 @@ import torch
 
 from makemore import names
 
-KINDS = "bigram", "mlp", "batchnorm", "wavenet"             # each writes out/makemore/<kind>/model.pt
+KINDS = "bigram", "mlp", "batchnorm", "backprop", "wavenet"  # each writes out/makemore/<kind>/model.pt
 
 
 def load(path):
@@ -35,6 +35,9 @@ def load(path):
     elif kind == "batchnorm":
         from makemore.batchnorm import MLP
         model = MLP(**config)
+    elif kind == "backprop":
+        from makemore.backprop import Net
+        model = Net(**config)
     elif kind == "wavenet":
         from makemore.wavenet import WaveNet
         model = WaveNet(**config)
