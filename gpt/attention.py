@@ -47,7 +47,7 @@ def sdpa(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
     H, T, S = q.size(1), q.size(2), k.size(2)
     if H != k.size(1):
         k, v = (x.repeat_interleave(H // x.size(1), dim=1) for x in (k, v))       # (B, H, S, D)
-    if causal and T == S and window is None and doc is None and lengths is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if causal and T in (1, S) and (window is None or window >= S) and doc is None and lengths is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
     keep = visible(T, S, causal=causal, window=window, doc=doc, lengths=lengths, device=q.device)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep)

@@ -28,13 +28,17 @@ class Cache:
                        for G, D in config.cached]
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
 
-    def extend(self, layer, rows, positions, *new):
-        """Store each new (B, G, T, D) at positions (B, T) of slots `rows` (B,); return all so far, (B, G, S, D)."""
-        S = int(positions[:, -1].max()) + 1
+    def extend(self, layer, rows, positions, *new, S=None):
+        """
+        Store each new (B, G, T, D) at positions (B, T) of slots `rows` (B,); return what these slots hold in their
+        first S places [up to the last position], (B, G, S, D) each. rows = None: slots 0 to B - 1, which costs no copy.
+        """
+        S = S or int(positions.max()) + 1
+        at = torch.arange(len(positions), device=positions.device) if rows is None else rows
         for store, x in zip(self.stores, new):
-            store[layer][rows[:, None], :, positions] = x.transpose(1, 2)         # (B, T, G, D)
-        if len(rows) == self.lengths.numel() and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
-            return tuple(store[layer, :, :, :S] for store in self.stores)         # views, not copies
+            store[layer][at[:, None], :, positions] = x.transpose(1, 2)           # (B, T, G, D)
+        if rows is None:
+            return tuple(store[layer, :len(at), :, :S] for store in self.stores)
         return tuple(store[layer, rows, :, :S] for store in self.stores)
 
     def part(self, first, n):
@@ -54,27 +58,39 @@ class Cache:
 
 class Reading:
     """
-    One forward pass of T tokens a row, over slots `rows` (B,) of a cache, all of them by default, or over no cache:
-    positions, (B, T) or (T,), where the tokens stand, and what each layer calls to keep what is new.
+    One forward pass of T tokens a row, over slots `rows` (B,) of a cache, the first B by default, or over no cache.
+    counts: (B,) how many of a row's T tokens are real, the rest is padding on the right [all]
+    positions: (B, T) or (T,), where the tokens stand; padding stands where no token of the row will be read from
     """
 
-    def __init__(self, idx, cache=None, rows=None):
+    def __init__(self, idx, cache=None, rows=None, counts=None):
         B, self.T = idx.shape
-        self.cache, ahead = cache, torch.arange(self.T, device=idx.device)        # (T,)
+        self.cache, self.rows, self.counts = cache, rows, counts
+        self.positions = torch.arange(self.T, device=idx.device)                  # (T,)
         if cache is None:
-            self.positions = ahead
             return
-        self.rows = torch.arange(B, device=idx.device) if rows is None else rows
-        self.start = cache.lengths[self.rows]                                     # (B,)
-        self.positions = self.start[:, None] + ahead                              # (B, T)
+        self.start = cache.lengths[:B] if rows is None else cache.lengths[rows]   # (B,)
+        self.positions = self.start[:, None] + self.positions                     # (B, T)
+        if counts is not None and self.T > 1:
+            self.positions = self.positions.clamp(max=cache.stores[0].size(3) - 1)
+        first, last = int(self.start.min()), int(self.start.max())
+        self.S = min(last + self.T, cache.stores[0].size(3))
+        self.lengths = None if first == last else self.start + self.T             # equal rows need no mask
 
     def layer(self, n):
-        """store(*new) of layer n, which returns all so far and then lengths (B,); None without a cache."""
+        """store(*new) of layer n, which returns all so far, then lengths (B,) or None; None without a cache."""
         if self.cache is None:
             return None
-        return lambda *new: (*self.cache.extend(n, self.rows, self.positions, *new), self.start + self.T)
+        return lambda *new: (*self.cache.extend(n, self.rows, self.positions, *new, S=self.S), self.lengths)
 
-    def close(self, counts=None):
-        """From now on the slots hold the new tokens; counts: (B,) how many of the T were real, the rest was padding"""
+    def close(self, x):
+        """
+        From now on the slots hold the new tokens. x: (B, T, C);  returns: (B, T, C), or with counts each row's last
+        real one alone, (B, 1, C): what comes next hangs on no other, and the head is the largest matrix of all
+        """
         if self.cache is not None:
-            self.cache.lengths[self.rows] = self.start + (self.T if counts is None else counts)
+            slots = slice(0, len(self.start)) if self.rows is None else self.rows
+            self.cache.lengths[slots] = self.start + (self.T if self.counts is None else self.counts)
+        if self.counts is None or self.T == 1:
+            return x
+        return x[torch.arange(len(x), device=x.device), self.counts - 1, None]

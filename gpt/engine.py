@@ -141,8 +141,9 @@ class Engine:
         counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
         idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
         self.model.select([reply.adapter for reply in replies])
-        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, T, V)
-        logits = logits[torch.arange(B, device=self.device), counts - 1, :self.tokenizer.n_vocab]  # (B, V)
+        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, 1, V), or (B, T, V)
+        last = counts.clamp(max=logits.size(1)) - 1
+        logits = logits[torch.arange(B, device=self.device), last, :self.tokenizer.n_vocab]  # (B, V)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def write(self, logits):

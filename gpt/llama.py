@@ -204,21 +204,20 @@ class Llama(nn.Module):
 
         idx: (B, T) ids;  targets: (B, T) ids, -1 where none counts;  positions: (B, T), by default
         0..T-1 or what follows the cache;  doc: (B, T) packed documents that do not see each other
-        cache: idx holds the next tokens of its slots `rows` (B,), by default all; counts (B,) says
-        how many of the T are real, the rest is padding on the right
-        returns: logits (B, T, V) or None, loss in nats per counted target or None
+        cache: idx holds the next tokens of its slots `rows` (B,), by default the first B; counts (B,) says how
+        many of the T are real, the rest is padding on the right, and only the last real one gets logits
+        returns: logits (B, T, V), with counts (B, 1, V), or None, loss in nats per counted target or None
         """
-        reading = Reading(idx, cache, rows)
+        reading = Reading(idx, cache, rows, counts)
         positions = reading.positions if positions is None else positions
         x = self.model.embed_tokens(idx)                                          # (B, T, C)
         cos, sin = self.turns(positions)
         for n, block in enumerate(self.model.layers):
             x = block(x, cos, sin, doc, reading.layer(n))
-        reading.close(counts)
-        x = self.model.norm(x)
+        x = self.model.norm(reading.close(x))                                     # (B, T or 1, C)
         if targets is not None and self.head_loss is not None:
             return None, self.head_loss(x.flatten(0, 1), self.lm_head.weight, targets.flatten())
-        logits = self.lm_head(x)                                                  # (B, T, V)
+        logits = self.lm_head(x)                                                  # (B, T or 1, V)
         if targets is None:
             return logits, None
         flat = logits.flatten(0, 1)

@@ -159,21 +159,22 @@ class GPT(nn.Module):
 
     def forward(self, idx, targets=None, *, positions=None, doc=None, cache=None, rows=None, counts=None):
         """
-        Logits of every position, and the loss where there are targets; arguments as in gpt/llama.py.
+        Logits of every position, or with counts of the last ones, and the loss where there are targets;
+        arguments as in gpt/llama.py.
 
         idx: (B, T) ids;  targets: (B, T) ids, -1 where none counts;  positions: (B, T)
         doc: (B, T) packed documents;  cache, rows, counts: see gpt/cache.py
-        returns: logits (B, T, V), loss in nats per counted target or None
+        returns: logits (B, T, V), with counts (B, 1, V), loss in nats per counted target or None
         """
-        reading = Reading(idx, cache, rows)
+        reading = Reading(idx, cache, rows, counts)
         pos = reading.positions if positions is None else positions               # (T,) or (B, T)
         if cache is None and idx.size(1) > self.config.block_size:
             raise ValueError(f"{idx.size(1)} tokens for a context of {self.config.block_size}")
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(pos))  # (B, T, C)
         for n, block in enumerate(self.transformer.h):
             x = block(x, doc, reading.layer(n))
-        reading.close(counts)
-        logits = self.lm_head(self.transformer.ln_f(x))                           # (B, T, V)
+        x = reading.close(x)                                                      # (B, T or 1, C)
+        logits = self.lm_head(self.transformer.ln_f(x))                           # (B, T or 1, V)
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
