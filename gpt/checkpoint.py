@@ -6,12 +6,14 @@ Checkpoints that survive a kill at any instant, and that hold no code.
         checkpoint.json            kind and config of the model, step, stage, parent, hash of the weights
         model.pt  state.pt         tensors and plain values; state.pt is what resuming needs, if anything
         tokenizer.json             travels with the weights that were trained on it
+        shards/                    instead of model.pt: the pieces that ranks have written (train/sharded.py)
 
 A step is written to step_000500.tmp, synced to the disk, renamed, and only then named by `latest`,
 which is replaced in one piece: whoever reads finds the last good step. Loading never unpickles
 anything but tensors and plain values (weights_only=True), so a stranger's file is data, not a program.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -37,9 +39,10 @@ class CheckpointError(Exception):
 # writing
 
 def weights_hash(weights):
-    """sha256, in hexadecimal, of a state_dict: names, types, shapes and bytes, whatever file it is in."""
+    """sha256, in hexadecimal, of a state_dict: names, types, shapes and bytes, whatever file or layout it is in."""
     digest = hashlib.sha256()
     for name, x in sorted(weights.items()):
+        x = x.full_tensor() if hasattr(x, "full_tensor") else x    # one at a time: all ranks, together, gather it
         digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
         digest.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -66,18 +69,26 @@ def sync(path):
         os.close(handle)
 
 
-def save(run, step, model, tokenizer, state=None, stage="", parent=None, keep=None):
-    """
-    Write run/step_<step>, point run/latest to it, and return its path.
+@contextlib.contextmanager
+def writing(run):
+    """Turns whatever keeps a step from being written (disk full, folder read-only) into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as e:                     # torch's writer makes a RuntimeError of a full disk
+        if isinstance(e, RuntimeError) and "write" not in str(e):
+            raise
+        for part in Path(run).glob("step_*.tmp"):
+            shutil.rmtree(part, ignore_errors=True)
+        why = getattr(e, "strerror", None) or " ".join(str(e).split())[:200]
+        raise CheckpointError(f"cannot write a checkpoint to {run} ({why}). What it holds stands: make room for "
+                              "another there, then run the same command again") from None
 
-    If that name is taken (a run resumed from an older step comes by again) a suffix is added: nothing
-    complete is ever overwritten.
-    state: nested dicts and lists of tensors and plain values, for load_state();  stage: "pretrain", "sft", ...
-    parent: hash of the weights this training started from;  keep: older steps beyond this number are removed
+
+def begin(run, step):
     """
-    run = Path(run)
-    kind = kind_of(model)
-    check_plain(state)
+    An empty folder, run/step_<step>.tmp, that finish() will make the newest step. If that name is taken (a run
+    resumed from an older step comes by again) a suffix is added: nothing complete is ever overwritten.
+    """
     name, again = f"step_{step:06d}", 1
     while (run / name).exists():
         name, again = f"step_{step:06d}_{again}", again + 1
@@ -85,24 +96,46 @@ def save(run, step, model, tokenizer, state=None, stage="", parent=None, keep=No
         shutil.rmtree(part)
     part = run / f"{name}.tmp"
     part.mkdir(parents=True)
+    return part
 
-    weights = model.state_dict()
-    torch.save(weights, part / "model.pt")
+
+def finish(part, step, model, tokenizer, state, digest, stage="", parent=None, keep=None):
+    """What goes with the weights that are in `part` already; then all of it gets its name. See save()"""
     if state is not None:
-        torch.save(state, part / "state.pt")
+        with open(part / "state.pt", "wb") as file:
+            torch.save(state, file)
     tokenizer.save(part)
-    info = {"schema": 1, "kind": kind, "config": asdict(model.config), "step": step, "stage": stage,
-            "parent": parent, "hash": weights_hash(weights), "tokenizer": tokenizer.hash,
-            "bytes": {file.name: file.stat().st_size for file in sorted(part.iterdir())}}
+    files = sorted(path for path in part.rglob("*") if path.is_file())
+    info = {"schema": 1, "kind": kind_of(model), "config": asdict(model.config), "step": step, "stage": stage,
+            "parent": parent, "hash": digest, "tokenizer": tokenizer.hash,
+            "bytes": {file.relative_to(part).as_posix(): file.stat().st_size for file in files}}
     (part / "checkpoint.json").write_text(json.dumps(info, indent=1) + "\n")
-    for path in [*part.iterdir(), part]:
+    for path in [*part.rglob("*"), part]:
         sync(path)
+    run, name = part.parent, part.stem
     os.rename(part, run / name)
     sync(run)
     point(run / "latest", name)
     if keep:
         prune(run, keep, name)
     return run / name
+
+
+def save(run, step, model, tokenizer, state=None, stage="", parent=None, keep=None):
+    """
+    Write run/step_<step>, point run/latest to it, and return its path. CheckpointError if it cannot be written.
+
+    state: nested dicts and lists of tensors and plain values, for load_state();  stage: "pretrain", "sft", ...
+    parent: hash of the weights this training started from;  keep: older steps beyond this number are removed
+    """
+    kind_of(model)
+    check_plain(state)
+    weights = model.state_dict()
+    with writing(run):
+        part = begin(Path(run), step)
+        with open(part / "model.pt", "wb") as file:          # a file of Python's says why it cannot be written
+            torch.save(weights, file)
+        return finish(part, step, model, tokenizer, state, weights_hash(weights), stage, parent, keep)
 
 
 def point(path, target):
@@ -170,6 +203,41 @@ def read(path, device):
         raise damaged(path, f"{type(e).__name__}: {e}") from None
 
 
+class Index(pickle.Unpickler):
+    """Reads torch's index of shards, a pickle, and refuses all but what such an index is made of: no programs."""
+    MODULES = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"
+    NAMES = ("torch.Size", "torch.serialization._get_layout", "torch.float32", "collections.OrderedDict",
+             "torch.distributed.checkpoint.planner.WriteItem", "pathlib.PosixPath")
+
+    def find_class(self, module, name):
+        if module in self.MODULES or f"{module}.{name}" in self.NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} in an index of shards")
+
+
+def read_shards(folder, tensors):
+    """
+    Fill tensors, name -> tensor, in place from run/step_000500/shards, whatever number of ranks has written them.
+    A rank of several asks for its own part: its tensors are DTensors, and all ranks call this together.
+    """
+    import torch.distributed as dist
+    from torch.distributed import checkpoint as sharded
+
+    class Reader(sharded.FileSystemReader):
+        def read_metadata(self, *args, **kwargs):
+            with open(folder / ".metadata", "rb") as file:
+                index = Index(file).load()
+            index.storage_meta = index.storage_meta or sharded.metadata.StorageMeta()
+            index.storage_meta.load_id = self.load_id
+            return index
+
+    try:
+        sharded.load(tensors, storage_reader=Reader(folder), no_dist=not dist.is_initialized())
+    except (sharded.CheckpointException, RuntimeError, ValueError, KeyError, AttributeError, EOFError,
+            pickle.UnpicklingError) as e:
+        raise damaged(folder, f"{type(e).__name__}: {e}") from None
+
+
 def load(path, device="cpu"):
     """
     path: a step folder, a run folder (its latest step), or a text file naming one of them
@@ -187,10 +255,13 @@ def load(path, device="cpu"):
         raise CheckpointError(
             f"wrong tokenizer in {folder}: it is {tokenizer.hash[:12]} with {tokenizer.n_vocab} ids, the model was "
             f"trained with {info['tokenizer'][:12]} and has {vocab}. Put that one back")
-    weights = read(folder / "model.pt", device)
+    weights = None if "model.pt" not in info["bytes"] else read(folder / "model.pt", device)
     try:
         with torch.random.fork_rng(devices=[]):              # building draws weights that are not used
             model = build(KINDS[info["kind"]][0](**info["config"]))
+        if weights is None:
+            read_shards(folder / "shards", {f"model.{name}": p.detach() for name, p in model.named_parameters()})
+            weights = model.state_dict()
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError, AttributeError) as e:
         raise damaged(folder / "model.pt", f"{type(e).__name__}: {e}") from None

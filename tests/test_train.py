@@ -1,35 +1,29 @@
 """
-Training: optimizers equal their references, packing leaks nothing, a pinned trajectory, and a run that
-is killed continues to the same bits.
+Training: optimizers equal their references, packing leaks nothing, a step in parts is the step, and a pinned
+trajectory. (Whole runs are in test_resume.py, several ranks in test_distributed.py.)
 """
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from bpe.bpe import QWEN, Tokenizer
 from bpe.record import score
-from gpt import checkpoint
 from gpt.fused import rms_norm, rotate
 from gpt.llama import Config, Llama
 from kernels.cross_entropy import linear_cross_entropy, plain
-from train import log, schedule
+from train import log, schedule, step
 from train.adamw import AdamW
+from train.amp import Mixed
+from train.distributed import World
 from train.loader import Conversations, Loader, Shards
 from train.muon import Muon, orthogonalize, split
 from train.pack import batch
 from train.step import evaluate, optimize
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = Config(vocab_size=61, n_layer=2, n_head=2, n_kv_head=1, n_embd=16, n_hidden=24, context=32, qk_norm=True)
 
 
@@ -251,7 +245,56 @@ def test_of_an_exercise_only_the_answer_is_predicted():
 
 
 # ----------------------------------------------------------------------------
-# whole runs
+# steps
+
+CPU = torch.device("cpu")
+
+
+def uneven(rows=6):
+    """A batch whose rows have from 1 to 26 targets, and a float64 model."""
+    model = Llama(TINY, head_loss=linear_cross_entropy, generator=generator()).double()
+    for p in model.parameters():
+        p.data.normal_(0, 0.3, generator=generator(1))
+    examples = [[(np.r_[0, np.arange(1, 28)], np.arange(28) > 26 - 5 * n)] for n in range(rows)]
+    return model, batch(examples, 32, 60)
+
+
+def gradient(model, batch_, micro):
+    loss = step.gradients(model, batch_, CPU, micro, World(), Mixed(CPU))
+    found = [p.grad for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = None
+    return loss, found
+
+
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_a_step_in_parts_is_the_step(micro):
+    """To rounding, in float64, though every part has another number of targets; 4 does not even divide the rows."""
+    model, rows = uneven()
+    want, wanted = gradient(model, rows, None)
+    loss, found = gradient(model, rows, micro)
+    assert abs(loss - want) < 1e-12
+    for (name, _), a, b in zip(model.named_parameters(), found, wanted):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12, msg=lambda m: f"d{name}: {m}")
+
+
+def test_the_mean_of_means_is_another_step():
+    """The comparison turns it down, as it must: it gives a row of one target the weight of a row of 26."""
+    model, rows = uneven()
+    want, wanted = gradient(model, rows, None)
+    means = [gradient(model, [t[n:n + 1] for t in rows], None) for n in range(6)]
+    assert abs(sum(loss for loss, _ in means) / 6 - want) > 1e-2
+    wrong = [sum(parts) / 6 for parts in zip(*(found for _, found in means))]
+    assert max((a - b).abs().max() for a, b in zip(wrong, wanted)) > 1e-2
+
+
+def test_rows_without_targets_count_for_nothing():
+    model, rows = uneven()
+    more = [torch.cat([t, t[:2]]) for t in rows]
+    more[1][6:] = -1
+    for a, b in zip(gradient(model, rows, None)[1], gradient(model, more, 2)[1]):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
 
 def test_ten_pinned_losses():
     """
@@ -262,7 +305,7 @@ def test_ten_pinned_losses():
     matrices, rest = split(model)
     optimizers = (Muon(matrices), 0.02), (AdamW(rest), 0.01)
     loader = Loader(Conversations([(d, np.ones(len(d), dtype=bool)) for d in documents(8)]), 60, rows=4, context=32)
-    losses = [optimize(model, optimizers, loader.next(), 1.0, 1.0, torch.device("cpu"))[0].item() for _ in range(10)]
+    losses = [optimize(model, optimizers, loader.next(), 1.0, 1.0, CPU)[0].item() for _ in range(10)]
     np.testing.assert_allclose(losses, PINNED, rtol=0, atol=2e-3)
     assert losses[9] < losses[0] - 0.1
 
@@ -275,83 +318,7 @@ def test_evaluate_weighs_by_targets():
     a, b = (torch.randint(1, 61, (1, n), generator=generator()) for n in (5, 20))
     batches = [(x[:, :-1], x[:, 1:], torch.zeros_like(x[:, 1:]), torch.arange(x.size(1) - 1)[None]) for x in (a, b)]
     la, lb = (model(x, y)[1].item() for x, y, _, _ in batches)
-    assert math.isclose(evaluate(model, batches, torch.device("cpu")), (la * 4 + lb * 19) / 23, rel_tol=1e-12)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A tokenizer and shards of a few hundred made-up sentences."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    words = ["ant", "bee", "cat", "dog", "eats", "sees", "likes", "a", "the", "big"]
-    lines = [json.dumps({"text": " ".join(rng.choice(words, rng.integers(5, 30)))}) for _ in range(400)]
-    (folder / "train.jsonl").write_text("\n".join(lines[:350]))
-    (folder / "valid.jsonl").write_text("\n".join(lines[350:]))
-    Tokenizer.train("\n".join(lines), 300, pattern=QWEN).save(folder)
-    run(["bpe/shards.py", "--train", folder / "train.jsonl", "--valid", folder / "valid.jsonl",
-         "--tokenizer", folder, "--out", folder / "shards"])
-    return folder
-
-
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def run(command, **more):
-    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=ONE_THREAD, capture_output=True,
-                          text=True, timeout=300, **more)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def command(data, out, *more):
-    return ["train/train.py", "--data", data / "shards", "--tokenizer", data, "--out", out, "--tokens", 30720,
-            "--layers", 2, "--width", 32, "--heads", 2, "--kv-heads", 1, "--hidden", 48, "--batch", 8, "--context", 64,
-            "--save-every", 7, "--eval-every", 20, "--log-every", 10, *more]
-
-
-def weights(out):
-    return checkpoint.load(out / "run", "cpu")[2]["hash"]
-
-
-def losses(out):
-    return [line.split(",")[3] for line in (out / "log.csv").read_text().splitlines()]
-
-
-def test_killed_and_continued_to_the_same_bits(data, tmp_path):
-    run(command(data, tmp_path / "whole"))
-    killed = tmp_path / "killed"
-    for _ in range(3):                                     # SIGKILL at whatever instant it is then
-        seen = len((killed / "log.csv").read_text().splitlines()) if (killed / "log.csv").exists() else 0
-        process = subprocess.Popen([sys.executable, *map(str, command(data, killed))], cwd=ROOT, env=ONE_THREAD,
-                                   stdout=subprocess.DEVNULL)
-        until = time.time() + 100
-        while time.time() < until and process.poll() is None:
-            rows = len((killed / "log.csv").read_text().splitlines()) if (killed / "log.csv").exists() else 0
-            if rows > max(seen, 8) + 7:
-                break
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
-    out = run(command(data, killed))
-    assert "continuing" in out
-    assert losses(killed) == losses(tmp_path / "whole")
-    assert weights(killed) == weights(tmp_path / "whole")
-    run(command(data, tmp_path / "other", "--seed", 1))
-    assert weights(tmp_path / "other") != weights(tmp_path / "whole")
-    refused = subprocess.run([sys.executable, *map(str, command(data, killed, "--muon-lr", 0.01))], cwd=ROOT,
-                             env=ONE_THREAD, capture_output=True, text=True, timeout=300)
-    assert refused.returncode == 1 and "was started with --muon-lr 0.02" in refused.stderr.splitlines()[-1]
-
-
-def test_patience_keeps_the_best(data, tmp_path):
-    """On 400 short documents a large rate soon overfits: the run stops early and ends on its best weights."""
-    run(command(data, tmp_path, "--patience", 2, "--eval-every", 3, "--tokens", 2_000_000, "--cooldown", 0.1))
-    metrics = json.loads((tmp_path / "metrics.json").read_text())["numbers"]
-    rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
-    seen = [float(row[7]) for row in rows[1:] if row[7]]
-    assert metrics["steps"] < metrics["steps_planned"]
-    assert math.isclose(metrics["valid_loss_nats"], min(seen), abs_tol=1e-4)
-    assert min(seen) < min(seen[-2:])
+    assert math.isclose(evaluate(model, batches, CPU), (la * 4 + lb * 19) / 23, rel_tol=1e-12)
 
 
 def test_log_drops_what_the_killed_attempt_wrote(tmp_path):

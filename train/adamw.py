@@ -7,10 +7,13 @@ and weight decay outside the gradient (Loshchilov and Hutter 2017, algorithm 2, 
     w <- w - lr wd w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 m and v start at zero, so after t steps they hold only 1 - b^t of an average: the divisions undo that.
-It equals torch.optim.AdamW, in the same order of operations.
+It equals torch.optim.AdamW, in the same order of operations. Every element is for itself, so a rank that holds a
+part of a parameter (train/sharded.py) updates that part.
 """
 
 import torch
+
+from train.distributed import local
 
 
 class AdamW:
@@ -31,9 +34,10 @@ class AdamW:
         for p, m, v in zip(self.params, self.m, self.v):
             if p.grad is None:
                 continue
+            p, m, v, g = local(p), local(m), local(v), local(p.grad)
             p.mul_(1 - self.lr * self.weight_decay)
-            m.lerp_(p.grad, 1 - b1)
-            v.mul_(b2).addcmul_(p.grad, p.grad, value=1 - b2)
+            m.lerp_(g, 1 - b1)
+            v.mul_(b2).addcmul_(g, g, value=1 - b2)
             p.addcdiv_(m, (v.sqrt() / fix2**0.5).add_(self.eps), value=-self.lr / fix1)
 
     def zero_grad(self):

@@ -10,7 +10,12 @@ same polynomial five times; Polar Express (Amsel et al. 2025, https://arxiv.org/
 in each step the best one for the range that the last one left, and gets as far in four.
 """
 
+import re
+
 import torch
+
+from train.distributed import local
+from train.sharded import of_whole_matrices
 
 POLYNOMIALS = [  # a, b, c of each step: Amsel et al. 2025, algorithm 1, for singular values from 0.001 to 1
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -56,13 +61,16 @@ class Muon:
             members = [n for n in members if self.params[n].grad is not None]
             if not members:
                 continue
-            for n in members:
-                self.m[n].lerp_(self.params[n].grad, 1 - self.momentum)
-            ahead = [self.params[n].grad.lerp(self.m[n], self.momentum) for n in members]  # Nesterov
-            updates = orthogonalize(torch.stack(ahead))                                    # (n, rows, columns)
+            grads, moments = [local(self.params[n].grad) for n in members], [local(self.m[n]) for n in members]
+            for m, g in zip(moments, grads):
+                m.lerp_(g, 1 - self.momentum)
+            ahead = [g.lerp(m, self.momentum) for m, g in zip(moments, grads)]             # Nesterov
+            mesh = getattr(self.params[members[0]], "device_mesh", None)
+            updates = of_whole_matrices(orthogonalize, ahead, rows, mesh.get_group()) if mesh else \
+                orthogonalize(torch.stack(ahead))                                          # (n, rows, columns)
             scale = self.lr * max(1, rows / columns) ** 0.5
             for n, update in zip(members, updates):
-                self.params[n].mul_(1 - self.lr * self.weight_decay).add_(update, alpha=-scale)
+                local(self.params[n]).mul_(1 - self.lr * self.weight_decay).add_(update, alpha=-scale)
 
     def zero_grad(self):
         for p in self.params:
@@ -78,6 +86,6 @@ class Muon:
 
 def split(model):
     """(matrices for Muon, everything else for AdamW): a matrix inside a block goes to Muon."""
-    inside = [p for name, p in model.named_parameters() if ".layers." in name and p.dim() == 2]
+    inside = [p for name, p in model.named_parameters() if re.search(r"\.(layers|h)\.\d", name) and p.dim() == 2]
     chosen = {id(p) for p in inside}
     return inside, [p for p in model.parameters() if id(p) not in chosen]
