@@ -1,13 +1,16 @@
 """What the machine has: the device, the number format that is fast on it, and the kernels for it."""
 
-import contextlib
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
 
+from gpt.attention import plain, sdpa
 from kernels.cross_entropy import linear_cross_entropy
+
+ATTENTION = "flash", "sdpa", "plain"
 
 
 def device():
@@ -24,15 +27,21 @@ def bfloat16_is_fast(where):
     return where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def amp(where):
-    """Autocast to bfloat16 where that is fast, else nothing."""
-    return torch.autocast(where.type, torch.bfloat16) if bfloat16_is_fast(where) else contextlib.nullcontext()
-
-
 def prepare(model, where):
     """The model on its device, with the loss that never holds the logits whole."""
     model.head_loss = linear_cross_entropy
     return model.to(where)
+
+
+def attention(name, where):
+    """The `attend` of a name in ATTENTION, by default the machine's; see gpt/attention.py"""
+    name = name or ("flash" if where.type == "cuda" else "sdpa")
+    if name != "flash":
+        return {"sdpa": sdpa, "plain": plain}[name]
+    if where.type != "cuda":
+        sys.exit(f"--attention flash is a kernel for CUDA GPUs, and this is {where}. Use --attention sdpa")
+    from kernels.flash import attend                         # here, since the import needs Triton
+    return attend
 
 
 def environment():

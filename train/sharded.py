@@ -109,7 +109,14 @@ def elsewhere(x):
 
 
 def save(run, step, model, tokenizer, state, world, **info):
-    """checkpoint.save() by all ranks together, to a folder that all can see; state: of train/state.py"""
+    """
+    checkpoint.save() by all ranks together, to a folder that all can see; whole weights are written by the first.
+    state: of train/state.py
+    """
+    if not any(map(is_sharded, model.parameters())):
+        if world.first:
+            checkpoint.save(run, step, model, tokenizer, state, **info)
+        return world.barrier()
     tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     tensors |= {path: x for path, x in leaves(state["parts"], "parts") if is_sharded(x)}
     state = state | {"parts": replace(state["parts"], state["parts"], lambda x, _: SHARDED if is_sharded(x) else x)}
