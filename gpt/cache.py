@@ -73,9 +73,9 @@ class Reading:
         self.positions = self.start[:, None] + self.positions                     # (B, T)
         if counts is not None and self.T > 1:
             self.positions = self.positions.clamp(max=cache.stores[0].size(3) - 1)
-        first, last = int(self.start.min()), int(self.start.max())
-        self.S = min(last + self.T, cache.stores[0].size(3))
-        self.lengths = None if first == last else self.start + self.T             # equal rows need no mask
+        starts = self.start.tolist()
+        self.S = min(max(starts) + self.T, cache.stores[0].size(3))
+        self.lengths = None if min(starts) == max(starts) else self.start + self.T  # equal rows need no mask
 
     def layer(self, n):
         """store(*new) of layer n, which returns all so far, then lengths (B,) or None; None without a cache."""

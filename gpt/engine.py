@@ -12,7 +12,7 @@ A request joins as soon as a slot is free and leaves when its reply ends, whatev
 (continuous batching: Yu et al. 2022, Orca, section 3: https://www.usenix.org/conference/osdi22/presentation/yu).
 The running requests always fill the first slots of the cache, so that a step reads one block and copies
 nothing. When a reply closes a tool call, the tool runs and its result is fed to the model as if
-it had written it. Left out on purpose: reuse of a prefix across requests, quantized weights.
+it had written it. What makes it faster has files of its own: gpt/prefix.py, gpt/frozen.py, gpt/int8.py.
 
 B = batch, T = time (positions), V = vocabulary
 """
@@ -24,7 +24,7 @@ import torch
 
 from gpt.cache import Cache
 from gpt.sampling import Sampling, choose
-from gpt.tools import TOOLS
+from gpt.tools import TOOLS, answer
 
 PREFILL = 2048  # tokens of prompts read in one pass; more is no faster and holds more memory
 
@@ -44,6 +44,7 @@ class Reply:
     finished: str | None = None                              # "end", "length" or "cancelled"
     due: deque = field(default_factory=deque)                # ids of a tool's result that are still to be fed
     chance: list[float] = field(default_factory=list)        # one uniform number for each id to be drawn
+    version: object = None                                   # of the weights that began it
 
     def __post_init__(self):
         generator = torch.Generator().manual_seed(self.seed)
@@ -54,18 +55,18 @@ class Reply:
 class Engine:
     """
     slots: requests that run at once, further ones wait;  context: tokens of prompt and reply together
-    [the model's]. For the size of the cache see gpt/cache.py.
+    [the model's];  prefixes: a Prefixes, where texts begin alike. For the size of the cache see gpt/cache.py.
     """
 
-    def __init__(self, model, tokenizer, slots=64, context=None):
+    def __init__(self, model, tokenizer, slots=64, context=None, prefixes=None):
         weight = next(model.parameters())
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self.context, self.device = context or model.config.context, weight.device
         self.cache = Cache(model.config, slots, self.context, weight.dtype, weight.device)
         self.waiting, self.running = deque(), []             # running[i] has slot i of the cache
+        self.prefixes, self.version = prefixes, None         # give it another version when the weights change
         special = tokenizer.specials
         self.stops = {special["<|end|>"], special["<|bos|>"]}  # a base model ends a text where the next begins
-        self.calls = {special["</CALC>"]: special["<CALC>"], special["</TOOL>"]: special["<TOOL>"]}
 
     @property
     def busy(self):
@@ -125,11 +126,16 @@ class Engine:
             if groups and key not in groups and (len(groups) + 1) * widest > PREFILL:
                 break
             groups.setdefault(key, []).append(self.waiting.popleft())
+            groups[key][-1].version = self.version
             free -= 1
         first, groups = len(self.running), list(groups.values())
         heads = [group[0] for group in groups]
         copies = [(row, reply) for row, group in enumerate(groups) for reply in group[1:]]
-        logits = self.read(heads, [r.prompt + r.ids for r in heads], first)
+        texts = [r.prompt + r.ids for r in heads]
+        if self.prefixes:
+            texts = [text[self.prefixes.restore(self.cache, first + row, (r.version, r.adapter), text):]
+                     for row, (r, text) in enumerate(zip(heads, texts))]
+        logits = self.read(heads, texts, first)
         for slot, (row, _) in enumerate(copies, first + len(heads)):
             self.cache.move(first + row, slot)
         self.running += heads + [reply for _, reply in copies]
@@ -138,13 +144,12 @@ class Engine:
     def read(self, replies, ids, first):
         """Feed each reply its list of ids, in the slots from `first` on; logits (B, V) of what comes next."""
         B, T = len(ids), max(map(len, ids))
-        counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
         idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
+        counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
         self.model.select([reply.adapter for reply in replies])
-        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, 1, V), or (B, T, V)
-        last = counts.clamp(max=logits.size(1)) - 1
-        logits = logits[torch.arange(B, device=self.device), last, :self.tokenizer.n_vocab]  # (B, V)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, 1, V), or all (B, T, V)
+        logits = logits[:, 0] if logits.size(1) == 1 else logits[torch.arange(B, device=self.device), counts - 1]
+        return logits[:, :self.tokenizer.n_vocab].to(torch.promote_types(logits.dtype, torch.float32))
 
     def write(self, logits):
         """Choose the next id of every running reply, or take what its tool has written; the events."""
@@ -166,26 +171,15 @@ class Engine:
                 reply.finished = "end"
             elif len(reply.ids) == reply.max_new:
                 reply.finished = "length"
-            elif id in self.calls and reply.tools:
-                reply.due.extend(self.result(reply, id))
+            elif reply.tools:
+                reply.due.extend(answer(reply.ids, reply.tools, self.tokenizer))
         return events
-
-    def result(self, reply, close):
-        """The ids of <RESULT>what the tool says</RESULT>, for the call that `close` has just ended, if one began."""
-        start = self.calls[close]
-        if start not in reply.ids:
-            return []
-        begin = len(reply.ids) - reply.ids[::-1].index(start)
-        name, text = "calc", self.tokenizer.decode(reply.ids[begin:-1])
-        special = self.tokenizer.specials
-        if close == special["</TOOL>"]:
-            name, _, text = text.partition(" ")
-        answer = reply.tools[name](text) if name in reply.tools else f"error: no tool {name}"
-        return [special["<RESULT>"], *self.tokenizer.encode(answer), special["</RESULT>"]]
 
     def leave(self, slot):
         """Free a slot; the last running request moves into it, so that no gap is left."""
-        last = len(self.running) - 1
+        last, reply = len(self.running) - 1, self.running[slot]
+        if self.prefixes and reply.version == self.version:
+            self.prefixes.keep(self.cache, slot, (reply.version, reply.adapter), reply.prompt + reply.ids)
         if slot < last:
             self.cache.move(last, slot)
             self.running[slot] = self.running[last]

@@ -93,6 +93,22 @@ def calculate(expression):
 TOOLS = {"calc": calculate}                                 # name in a call -> function from text to text
 
 
+def answer(ids, tools, tokenizer):
+    """
+    The ids of <RESULT>what the tool says</RESULT> where the last of a reply's ids has closed a call, else none.
+    The result is encoded as plain text: no tool can spell a special token.
+    """
+    special = tokenizer.specials
+    start = {special["</CALC>"]: special["<CALC>"], special["</TOOL>"]: special["<TOOL>"]}.get(ids[-1])
+    if start is None or start not in ids:
+        return []
+    name, text = "calc", tokenizer.decode(ids[len(ids) - ids[::-1].index(start):-1])
+    if start == special["<TOOL>"]:
+        name, _, text = text.partition(" ")
+    result = tools[name](text) if name in tools else f"error: no tool {name}"
+    return [special["<RESULT>"], *tokenizer.encode(result), special["</RESULT>"]]
+
+
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("expression", nargs="+", help="arithmetic; -- before one that begins with a minus")
