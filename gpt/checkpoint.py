@@ -28,6 +28,8 @@ import torch
 from bpe.bpe import Tokenizer
 from gpt.kinds import KINDS, build, kind_of
 
+DTYPES = {str(dtype).removeprefix("torch."): dtype
+          for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 PLAIN = (type(None), bool, int, float, str, bytes)           # exactly these: numpy's float64 is a kind of float
 
 
@@ -106,8 +108,9 @@ def finish(part, step, model, tokenizer, state, digest, stage="", parent=None, k
             torch.save(state, file)
     tokenizer.save(part)
     files = sorted(path for path in part.rglob("*") if path.is_file())
-    info = {"schema": 1, "kind": kind_of(model), "config": asdict(model.config), "step": step, "stage": stage,
-            "parent": parent, "hash": digest, "tokenizer": tokenizer.hash,
+    kind = next(kind for kind, (config, _) in KINDS.items() if config is type(model.config))
+    info = {"schema": 1, "kind": kind, "config": asdict(model.config), "step": step, "stage": stage,
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."), "parent": parent, "hash": digest, "tokenizer": tokenizer.hash,
             "bytes": {file.relative_to(part).as_posix(): file.stat().st_size for file in files}}
     (part / "checkpoint.json").write_text(json.dumps(info, indent=1) + "\n")
     for path in [*part.rglob("*"), part]:
@@ -205,12 +208,14 @@ def read(path, device):
 
 class Index(pickle.Unpickler):
     """Reads torch's index of shards, a pickle, and refuses all but what such an index is made of: no programs."""
-    MODULES = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"
-    NAMES = ("torch.Size", "torch.serialization._get_layout", "torch.float32", "collections.OrderedDict",
-             "torch.distributed.checkpoint.planner.WriteItem", "pathlib.PosixPath")
+    NAMES = {"torch.distributed.checkpoint.metadata": (
+                 "Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "ChunkStorageMetadata",
+                 "TensorProperties", "_MEM_FORMAT_ENCODING"),
+             "torch.distributed.checkpoint.filesystem": ("_StorageInfo",), "pathlib": ("PosixPath",),
+             "torch": ("Size", "float64", "float32", "bfloat16", "float16"), "torch.serialization": ("_get_layout",)}
 
     def find_class(self, module, name):
-        if module in self.MODULES or f"{module}.{name}" in self.NAMES:
+        if name in self.NAMES.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} in an index of shards")
 
@@ -225,13 +230,12 @@ def read_shards(folder, tensors):
 
     class Reader(sharded.FileSystemReader):
         def read_metadata(self, *args, **kwargs):
-            with open(folder / ".metadata", "rb") as file:
-                index = Index(file).load()
-            index.storage_meta = index.storage_meta or sharded.metadata.StorageMeta()
             index.storage_meta.load_id = self.load_id
             return index
 
     try:
+        with open(folder / ".metadata", "rb") as file:
+            index = Index(file).load()
         sharded.load(tensors, storage_reader=Reader(folder), no_dist=not dist.is_initialized())
     except (sharded.CheckpointException, RuntimeError, ValueError, KeyError, AttributeError, EOFError,
             pickle.UnpicklingError) as e:
@@ -259,13 +263,13 @@ def load(path, device="cpu"):
     try:
         with torch.random.fork_rng(devices=[]):              # building draws weights that are not used
             model = build(KINDS[info["kind"]][0](**info["config"]))
+        model = model.to(device, next(iter(weights.values())).dtype if weights else DTYPES[info["dtype"]])
         if weights is None:
             read_shards(folder / "shards", {f"model.{name}": p.detach() for name, p in model.named_parameters()})
             weights = model.state_dict()
         model.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as e:
+    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as e:
         raise damaged(folder / "model.pt", f"{type(e).__name__}: {e}") from None
-    model = model.to(device, next(iter(weights.values())).dtype)
     if weights_hash(weights) != info["hash"]:
         raise damaged(folder / "model.pt", "its weights are not those that were saved")
     return model.eval(), tokenizer, info

@@ -5,12 +5,13 @@ so many processes of one thread each and returns what every rank has returned.
 
 import os
 import socket
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.multiprocessing as mp
 
-from gpt import checkpoint
+from bpe.bpe import Tokenizer
 from gpt.llama import Config, Llama
 from kernels.cross_entropy import linear_cross_entropy
 from train import sharded
@@ -22,6 +23,7 @@ from train.pack import batch
 from train.state import capture
 from train.step import evaluate, gradients, optimize
 
+TOKENIZER = Tokenizer([])                                    # a byte a token
 CPU = torch.device("cpu")
 TINY = Config(vocab_size=61, n_layer=3, n_head=2, n_kv_head=1, n_embd=12, n_hidden=22, context=32, qk_norm=True)
 
@@ -77,7 +79,7 @@ def lay_out(net, world, how):
 
 def train(world, how, dtype=torch.float64, steps=10):
     """Losses and weights of a few steps in one of the layouts."""
-    world = World(world.rank, world.size)                    # which replicates one model
+    world = World(world.rank, world.size)                    # a World replicates one model
     net = lay_out(model(dtype), world, how)
     muon, adamw = optimizers(net)
     losses = []
@@ -86,7 +88,7 @@ def train(world, how, dtype=torch.float64, steps=10):
                               micro=2 if "parts" in how else None)
         losses.append([loss.item(), norm.item()])
     valid = evaluate(net, [rows(99)], CPU, world=world)
-    return {"losses": losses, "valid": valid, "weights": [whole(p).detach() for p in net.parameters()]}
+    return {"losses": torch.tensor(losses, dtype=torch.float64), "valid": valid, "weights": [whole(p).detach() for p in net.parameters()]}
 
 
 def trajectories(world, ways):
@@ -96,7 +98,7 @@ def trajectories(world, ways):
 def first_gradients(world):
     """The gradient of one step by each way to sum it, from weights that only rank 0 has right."""
     found, bare = {}, World(world.rank, world.size)          # bare: takes its rows and sends no gradients
-    net = model()
+    world, net = World(world.rank, world.size), model()
     for p in net.parameters():
         p.data.add_(world.rank)
     world.replicate(net, megabytes=0.002)
@@ -114,9 +116,10 @@ def first_gradients(world):
     return found
 
 
-def continued(world, run, how, tokenizer=None, fresh=False):
+def continued(world, run, how, fresh):
     """Train 2 steps and save them to `run`, or resume what is there; then 3 more, and their losses."""
-    net = lay_out(model(), world, how)
+    world = World(world.rank, world.size)
+    net = lay_out(model(config=replace(TINY, vocab_size=TOKENIZER.n_vocab)), world, how)
     muon, adamw = optimizers(net)
     parts, done = {"muon": muon, "adamw": adamw}, 0
     if not fresh:
@@ -126,11 +129,27 @@ def continued(world, run, how, tokenizer=None, fresh=False):
     losses = []
     for n in range(done, 5):
         losses.append(optimize(net, ((muon, 0.02), (adamw, 0.004)), rows(n), 1.0, 1.0, CPU, world=world)[0].item())
-        if n == 1:
-            state = capture({}, 2, **parts)
-            if "fsdp" in how:
-                sharded.save(run, 2, net, tokenizer, state, world, stage="pretrain", keep=2)
-            elif world.first:
-                checkpoint.save(run, 2, net, tokenizer, state, stage="pretrain", keep=2)
-            world.barrier()
+        if fresh and n == 1:
+            sharded.save(run, 2, net, TOKENIZER, capture({}, 2, **parts), world, stage="pretrain", keep=2)
     return losses[-3:]
+
+
+def bfloat16(world):
+    """Losses of five steps in bfloat16: one rank by autocast, or sharded with matrices gathered in bfloat16."""
+    net, mixed = model(torch.float32), Mixed(CPU, torch.bfloat16)
+    if world.size > 1:
+        sharded.forget_activations(net)
+        sharded.shard(net, torch.bfloat16)
+    adamw = AdamW(net.parameters())
+    return [optimize(net, [(adamw, 0.004)], rows(n), 1.0, 1.0, CPU, world=World(world.rank, world.size),
+                     mixed=mixed)[0].item() for n in range(5)]
+
+
+def everything(world, ways, folder):
+    """All that a test wants of so many ranks, since starting them is what takes long."""
+    found = {"trajectories": trajectories(world, ways), "gradients": first_gradients(world)}
+    found["bfloat16"] = bfloat16(world)
+    found["saved"] = continued(world, folder / f"by_{world.size}", "fsdp", fresh=True)
+    found["resumed"] = {(name, how): continued(world, folder / name, how, fresh=False) for name, how in
+                        [("by_1", "fsdp"), ("by_2", "fsdp"), ("by_2", "ddp")]}
+    return found

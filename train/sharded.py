@@ -113,10 +113,12 @@ def save(run, step, model, tokenizer, state, world, **info):
     checkpoint.save() by all ranks together, to a folder that all can see; whole weights are written by the first.
     state: of train/state.py
     """
+    from torch.distributed.checkpoint import save as write_shards
     if not any(map(is_sharded, model.parameters())):
         if world.first:
             checkpoint.save(run, step, model, tokenizer, state, **info)
         return world.barrier()
+    model.reshard()                                          # after a validation, the root is still gathered
     tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     tensors |= {path: x for path, x in leaves(state["parts"], "parts") if is_sharded(x)}
     state = state | {"parts": replace(state["parts"], state["parts"], lambda x, _: SHARDED if is_sharded(x) else x)}
@@ -124,7 +126,7 @@ def save(run, step, model, tokenizer, state, world, **info):
     with checkpoint.writing(run):
         part = [checkpoint.begin(run, step) if world.first else None]
         dist.broadcast_object_list(part)
-        dist.checkpoint.save(tensors, checkpoint_id=part[0] / "shards")
+        write_shards(tensors, checkpoint_id=part[0] / "shards")
         if world.first:
             checkpoint.finish(part[0], step, model, tokenizer, state, digest, **info)
     world.barrier()
