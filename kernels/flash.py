@@ -51,10 +51,10 @@ def put(base, stride, rows, limit, value, D: tl.constexpr, PAD: tl.constexpr):
 
 @triton.jit
 def dot(a, b, acc):
-    """acc + a b, summed in float32; float32 factors are not rounded to tf32."""
+    """acc + a b, summed in float32. Of float32 factors tensor cores take three products of halves (3xTF32), not one."""
     if INTERPRETED:  # its dot takes bfloat16 for integers; the same numbers in float32 give the same products
         a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, acc, input_precision="ieee")
+    return tl.dot(a, b, acc, input_precision="tf32x3")
 
 
 @triton.jit
@@ -135,11 +135,15 @@ def forward_kernel(q, k, v, o, lse, lo, hi, scale, T, H, bounds_b,
 # ----------------------------------------------------------------------------
 # block sizes
 
-# (M, N, warps, stages) by compute capability and by the bytes of a padded row of q, k or v
+# (M, N, warps, stages, spills) by compute capability and by row_bytes(). Chosen by what kernels/compile.py says: the
+# largest blocks that stay in registers. `spills` is what it may find, in bytes a thread: numbers put aside before and
+# between the loops, not in them. Nothing here has been timed.
 BLOCKS = {
-    80: {128: (128, 64, 4, 3), 256: (128, 64, 8, 3), 512: (64, 32, 4, 2), 1024: (32, 16, 4, 1)},
-    90: {128: (128, 128, 8, 3), 256: (128, 128, 8, 2), 512: (128, 64, 8, 2), 1024: (32, 16, 4, 1)},
-    0: {1024: (32, 32, 4, 1)},  # the interpreter
+    80: {128: (128, 64, 8, 3, 0), 256: (128, 64, 8, 3, 0), 512: (64, 64, 8, 2, 0),
+         1024: (32, 32, 8, 1, 64), 2048: (16, 32, 4, 1, 128)},
+    90: {128: (128, 128, 8, 3, 0), 256: (128, 128, 8, 2, 0), 512: (128, 64, 8, 2, 64),
+         1024: (32, 32, 8, 1, 64), 2048: (16, 32, 4, 1, 128)},
+    0: {2048: (32, 32, 4, 1, 0)},  # the interpreter
 }
 
 
@@ -148,10 +152,15 @@ def pads(D, E):
     return max(16, triton.next_power_of_2(D)), max(16, triton.next_power_of_2(E))
 
 
+def row_bytes(D, E, dtype):
+    """Of a row of the widest tile; float32 counts twice over, since 3xTF32 keeps each number as two."""
+    return max(pads(D, E)) * dtype.itemsize * (2 if dtype == torch.float32 else 1)
+
+
 def blocks(table, arch, size):
-    """The table's line for a GPU (the newest generation not newer than it) and rows of `size` bytes."""
+    """The table's entry for a GPU (the newest generation not newer than it) and rows of `size` bytes at most."""
     rows = table[max(known for known in table if known <= arch)]
-    return rows[min(fits for fits in rows if fits >= size or fits == max(rows))]
+    return rows[min(most for most in rows if most >= size)]
 
 
 def capability(device):
@@ -163,7 +172,7 @@ def forward(q, k, v, lo, hi):
     """o (B, H, T, E), laid out as (B, T, H, E), and L (B, H, T) float32 in nats; shapes as in attend()"""
     (B, H, T, D), (S, E) = q.shape, v.shape[2:]
     PAD_D, PAD_E = pads(D, E)
-    M, N, warps, stages = blocks(BLOCKS, capability(q.device), max(PAD_D, PAD_E) * q.element_size())
+    M, N, warps, stages, _ = blocks(BLOCKS, capability(q.device), row_bytes(D, E, q.dtype))
     o = q.new_empty(B, T, H, E).transpose(1, 2)
     lse = q.new_empty(B, H, T, dtype=torch.float32)
     forward_kernel[triton.cdiv(T, M), B * H](
@@ -197,7 +206,7 @@ def attend(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
     softmax(q k^T / sqrt(D)) v over the keys that each query sees, and its gradients in q, k and v.
 
     q: (B, H, T, D);  k: (B, G, S, D);  v: (B, G, S, E);  returns: (B, H, T, E) of q's dtype
-    float16, bfloat16 or float32 on a CUDA device, any strides, D and E from 1 to 256, H a multiple of G
+    float16, bfloat16 or float32 on a CUDA device, any strides, D and E up to 256, H a multiple of G
     window: how many keys a query sees, itself among them, all if None
     doc: (B, S) ints, packed documents that do not see each other, each one run of equal ids
     lengths: (B,) keys that are there, the rest is empty
@@ -208,13 +217,41 @@ def attend(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
     (B, H, T, D), (G, S, E) = q.shape, v.shape[1:]
     if torch.is_autocast_enabled(q.device.type):
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
-    if k.shape != (B, G, S, D) or v.shape[0] != B or H % G or T > S or not 0 < max(D, E) <= 256:
-        raise ValueError(f"{q.shape=}, {k.shape=}, {v.shape=}: need (B, H, T, D), (B, G, S, D), (B, G, S, E), T <= S")
+    if k.shape != (B, G, S, D) or v.shape[0] != B or H % G or T > S or max(D, E) > 256:
+        raise ValueError(f"{q.shape=}, {k.shape=}, {v.shape=}: need (B, H, T, D), (B, G, S, D), (B, G, S, E), "
+                         "H a multiple of G, T <= S, D and E at most 256")
     if not q.dtype == k.dtype == v.dtype or q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         raise ValueError(f"{q.dtype=}, {k.dtype=}, {v.dtype=}: need one of float16, bfloat16, float32 for all three")
+    if window is not None and window < 1:
+        raise ValueError(f"{window=} counts the query itself: 1 at least")
     if doc is not None and doc.shape != (B, S) or lengths is not None and lengths.shape != (B,):
         raise ValueError(f"doc must be {(B, S)} and lengths {(B,)}")
     if q.device.type != "cuda" and not INTERPRETED:
         raise ValueError(f"{q.device=}: Triton needs CUDA, or TRITON_INTERPRET=1 in the environment")
     q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     return Flash.apply(q, k, v, bounds(T, S, causal, window, doc, lengths, q.device))
+
+
+# ----------------------------------------------------------------------------
+# what kernels/compile.py compiles
+
+HEADS = [(torch.bfloat16, 64, 64), (torch.bfloat16, 128, 128), (torch.bfloat16, 192, 128), (torch.bfloat16, 256, 256),
+         (torch.float32, 64, 64), (torch.float32, 128, 128)]
+
+
+def build(name, kernel, table, arch, pointers, kind, D, E):
+    """One line of builds(): `pointers` are types by name; the numbers without a type are strides, multiples of 16."""
+    PAD_D, PAD_E = pads(D, E)
+    M, N, warps, stages, spills = blocks(table, arch, row_bytes(D, E, kind))
+    constants = {"SHARE": 4, "D": D, "E": E, "PAD_D": PAD_D, "PAD_E": PAD_E, "M": M, "N": N}
+    types = {"scale": "fp32", **{name: "i32" for name in ("T", "S", "H", "G", "bounds_b")}, **pointers}
+    signature = {name: types.get(name, "i32:16") for name in kernel.arg_names if name not in constants}
+    return {"name": f"{name}, {str(kind)[6:]}, {D}" + f" and {E}" * (D != E), "kernel": kernel, "signature": signature,
+            "constants": constants, "options": {"num_warps": warps, "num_stages": stages}, "spills": spills}
+
+
+def builds(arch):
+    for kind, D, E in HEADS:
+        x = "*bf16" if kind == torch.bfloat16 else "*fp32"
+        pointers = {**dict.fromkeys(("q", "k", "v", "o"), x), "lse": "*fp32", "lo": "*i32", "hi": "*i32"}
+        yield build("flash forward", forward_kernel, BLOCKS, arch, pointers, kind, D, E)

@@ -22,7 +22,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.flash import LOG2E, blocks, capability, dot, pads, put, tile, walk
+from kernels.flash import HEADS, LOG2E, blocks, build, capability, dot, pads, put, row_bytes, tile, walk
 
 
 # ----------------------------------------------------------------------------
@@ -94,10 +94,11 @@ def visit_queries(dk, dv, k, v, q, do, lse, delta, q_t, do_t, begin, stop, end, 
         L = tl.load(lse + row, mask=row < end, other=float("inf")) * LOG2E        # (M,)
         s = dot(k, tl.trans(qs), tl.zeros((k.shape[0], M), tl.float32))           # (N, M)
         p = tl.exp2(s * scale - L[None, :])
-        if MASKED:
-            p = tl.where((row[None, :] >= first[:, None]) & (row[None, :] < last[:, None]), p, 0.0)
-        dv = dot(p.to(dos.dtype), dos, dv)                                        # (N, E)
         dp = dot(v, tl.trans(dos), tl.zeros((k.shape[0], M), tl.float32))         # (N, M)
+        if MASKED:
+            seen = (row[None, :] >= first[:, None]) & (row[None, :] < last[:, None])
+            p, dp = tl.where(seen, p, 0.0), tl.where(seen, dp, 0.0)               # what nobody sees may be NaN
+        dv = dot(p.to(dos.dtype), dos, dv)                                        # (N, E)
         ds = p * (dp - tl.load(delta + row, mask=row < end, other=0.0)[None, :])
         dk = dot(ds.to(qs.dtype), qs, dk)                                         # (N, D)
     return dk, dv
@@ -138,16 +139,22 @@ def keys_kernel(q, k, v, do, lse, delta, dk, dv, first, last, scale, T, S, G, bo
 # ----------------------------------------------------------------------------
 # block sizes and launch
 
-# (M, N, warps, stages) by compute capability and by the bytes of a padded row of q, k or v
+# (M, N, warps, stages, spills): see flash.BLOCKS
 QUERIES = {
-    80: {128: (128, 64, 8, 3), 256: (64, 64, 4, 2), 512: (64, 32, 4, 1), 1024: (32, 16, 4, 1)},
-    90: {128: (128, 64, 8, 3), 256: (128, 64, 8, 2), 512: (64, 64, 8, 1), 1024: (32, 16, 4, 1)},
-    0: {1024: (32, 32, 4, 1)},
+    80: {128: (128, 64, 8, 3, 0), 256: (64, 64, 4, 2, 32), 512: (64, 32, 8, 2, 32),
+         1024: (32, 32, 8, 1, 64), 2048: (16, 16, 4, 1, 512)},
+    90: {128: (128, 64, 8, 3, 0), 256: (128, 64, 8, 2, 32), 512: (128, 32, 8, 2, 64),
+         1024: (32, 32, 8, 1, 64), 2048: (16, 16, 4, 1, 512)},
+    0: {2048: (32, 32, 4, 1, 0)},
 }
 KEYS = {
-    80: {128: (64, 128, 8, 3), 256: (64, 64, 4, 2), 512: (32, 64, 8, 1), 1024: (16, 32, 4, 1)},
-    90: {128: (64, 128, 8, 3), 256: (64, 128, 8, 2), 512: (64, 64, 8, 1), 1024: (16, 32, 4, 1)},
-    0: {1024: (32, 32, 4, 1)},
+    80: {128: (32, 128, 8, 3, 0), 256: (64, 64, 8, 2, 64), 512: (32, 64, 8, 1, 128),
+         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
+    90: {128: (64, 128, 8, 3, 128), 256: (64, 128, 8, 2, 320), 512: (32, 64, 8, 2, 400),
+         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
+    100: {128: (64, 128, 8, 3, 600), 256: (64, 128, 8, 2, 1500), 512: (64, 32, 8, 1, 600),
+         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
+    0: {2048: (32, 32, 4, 1, 0)},
 }
 
 
@@ -158,18 +165,28 @@ def backward(do, q, k, v, o, lse, lo, hi, first, last):
     do = do if do.stride(-1) == 1 else do.contiguous()                            # that of sum() has strides of 0
     dq, dk, dv, delta = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), torch.empty_like(lse)
     shape = {"SHARE": H // G, "D": D, "E": E, "PAD_D": PAD_D, "PAD_E": PAD_E}
-    per_row, arch = max(PAD_D, PAD_E) * q.element_size(), capability(q.device)
+    size, arch = row_bytes(D, E, q.dtype), capability(q.device)
     one = len(lo) == 1                                                            # intervals for the whole batch
 
     def strides(*tensors):
         return [n for x in tensors for n in x.stride()[:3]]
 
-    M, N, warps, stages = blocks(QUERIES, arch, per_row)
+    M, N, warps, stages, _ = blocks(QUERIES, arch, size)
     queries_kernel[triton.cdiv(T, M), B * H](
         q, k, v, o, do, lse, delta, dq, lo, hi, D**-0.5, T, H, 0 if one else T, *strides(q, k, v, o, do, dq),
         M=M, N=N, num_warps=warps, num_stages=stages, **shape)
-    M, N, warps, stages = blocks(KEYS, arch, per_row)
+    M, N, warps, stages, _ = blocks(KEYS, arch, size)
     keys_kernel[triton.cdiv(S, N), B * G](
         q, k, v, do, lse, delta, dk, dv, first, last, D**-0.5, T, S, G, 0 if one else S,
         *strides(q, k, v, do, dk, dv), M=M, N=N, num_warps=warps, num_stages=stages, **shape)
     return dq, dk, dv
+
+
+def builds(arch):
+    """What kernels/compile.py compiles."""
+    for kind, D, E in HEADS:
+        x = "*bf16" if kind == torch.bfloat16 else "*fp32"
+        pointers = {**dict.fromkeys(("q", "k", "v", "o", "do", "dq", "dk", "dv"), x), "lse": "*fp32", "delta": "*fp32",
+                    **dict.fromkeys(("lo", "hi", "first", "last"), "*i32")}
+        yield build("flash dq", queries_kernel, QUERIES, arch, pointers, kind, D, E)
+        yield build("flash dk dv", keys_kernel, KEYS, arch, pointers, kind, D, E)

@@ -90,7 +90,7 @@ def intervals(T, S, causal, window, doc, lengths, device):
 def transposed(lo, hi, S):
     """The same seen from the keys: key j is seen by the queries first_j <= i < last_j. int32 (B or 1, S) twice."""
     keys = torch.arange(S, dtype=torch.int32, device=lo.device).expand(len(lo), S).contiguous()
-    first = torch.searchsorted(hi, keys, right=True)                              # queries whose interval ends before j
+    first = torch.searchsorted(hi, keys, right=True)                            # queries whose interval ends by j
     last = torch.searchsorted(lo, keys, right=True)                               # queries whose interval has begun at j
     return first.int(), last.int()
 
