@@ -38,7 +38,7 @@ GPT2 = dict(activation="gelu", position="learned", norm="layer", qk_norm=False, 
             optimizer="adamw", muon_lr=0.02, lr=1e-3, schedule="cosine", order="random")
 SETTINGS = {  # what the flags start from
     "fast": dict(OURS, layers=2, heads=2, width=128, context=64, batch=16, steps=200, dropout=0.0),
-    "long": dict(OURS, layers=4, heads=4, width=128, context=128, batch=16, steps=1000, dropout=0.0),
+    "long": dict(OURS, layers=4, heads=4, width=128, context=128, batch=16, steps=800, dropout=0.0),
     "plain": dict(GPT2, layers=4, heads=4, width=128, context=64, batch=12, steps=2000, dropout=0.0),
     "large": dict(OURS, layers=6, heads=6, width=384, context=256, batch=64, steps=2000, dropout=0.2),
 }
@@ -363,7 +363,7 @@ def parse(argv):
         else:
             p.add_argument(flag, type=type(value), help=help)
     p.add_argument("--target", type=float, help="stop at this validation loss, in nats per character")
-    p.add_argument("--eval-every", type=int, help="steps between validations [steps/10; /20 with --target]")
+    p.add_argument("--eval-every", type=int, help="steps between validations [steps/5; /20 with --target]")
     p.add_argument("--seed", type=int, default=0, help="of weights, windows and the sample [%(default)s]")
     p.add_argument("--sample", type=int, default=300, help="characters to write at the end [%(default)s]")
     p.add_argument("--out", type=Path, default=Path("out/gpt/train"), help="where to write [%(default)s]")
@@ -371,7 +371,7 @@ def parse(argv):
     sizes = args.layers, args.heads, args.width, args.context, args.batch, args.steps
     if min(sizes) < 1 or args.width % (2 * args.heads):
         p.error("--layers, --heads, --context, --batch, --steps: at least 1; --width: a multiple of twice the heads")
-    args.eval_every = args.eval_every or max(1, args.steps // (20 if args.target else 10))
+    args.eval_every = args.eval_every or max(1, args.steps // (20 if args.target else 5))
     return args
 
 
