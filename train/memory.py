@@ -44,29 +44,15 @@ def meta(kind, config):
 
 
 def autocast(precision):
-    """
-    The context of a forward pass. fp32: as it is;  amp: float32 weights, products in bfloat16;
-    bf16: weights that already are bfloat16 when a block runs, as under fully_shard's mixed precision
-    """
+    """The context of a forward pass. fp32: as it is;  amp: float32 weights, products in bfloat16"""
     return torch.autocast("cpu", torch.bfloat16) if precision == "amp" else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def default_dtype(dtype):
-    """New parameters are of this dtype."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @lru_cache
 def kept(kind, config, layers, rows, length, precision):
     """Bytes that autograd keeps of a model with so many blocks and hardly any ids; config: the items of a dict"""
     Config, Model = KINDS[kind]
-    with FakeTensorMode(), default_dtype(torch.bfloat16 if precision == "bf16" else torch.float32):
+    with FakeTensorMode():
         model = Model(Config(**(dict(config) | {"n_layer": layers, "vocab_size": 8})))
         own, found = {p.untyped_storage()._cdata for p in model.parameters()}, {}
 
@@ -92,13 +78,17 @@ def activations(kind, config, rows, length, precision):
     return rows * row, fixed, rows * (f[1, 2] - f[1, 1] - row)
 
 
-def head(kind, config, rows, length, precision):
-    """Bytes at the loss. GPT-2 makes all logits; the others a chunk of them, and both gradients in the forward pass."""
-    N, C, V, wide = rows * length, config["n_embd"], config["vocab_size"], 4 if precision == "fp32" else 2
-    if kind == "gpt2":                       # logits, log-softmax, their gradients: float32, two of them also bfloat16
-        return (16 if precision == "fp32" else 14) * N * V
-    dw = 4 if precision != "bf16" else 2
-    return wide * (min(CHUNK, N) * V + 2 * N * C) + V * C * (2 * dw + (wide if precision == "amp" else 0))
+def head(kind, config, tokens, precision):
+    """
+    Bytes while the loss is made, and what its backward pass leaves for the blocks'. GPT-2 makes all logits;
+    the others a chunk of them, and both gradients in the forward pass (kernels/cross_entropy.py).
+    """
+    C, V, wide = config["n_embd"], config["vocab_size"], 4 if precision == "fp32" else 2
+    left = 4 * V * C + wide * tokens * C                     # gradients of the head's weights and of its input
+    if kind == "gpt2":                       # log-softmax, its gradient and that of the logits, all float32
+        return 12 * tokens * V, left
+    cast = wide * V * C if precision == "amp" else 0
+    return left + wide * (min(CHUNK, tokens) * V + tokens * C) + 4 * V * C + cast, left
 
 
 def step_bytes(kind, config, rows, length, *, precision="amp", shards=1, checkpointing=False, accumulate=False,
@@ -108,23 +98,22 @@ def step_bytes(kind, config, rows, length, *, precision="amp", shards=1, checkpo
     shards: over how many devices weights, gradients and moments are cut;  accumulate: gradients outlive a backward pass
     moments: bytes a parameter of optimizer state, 8 for AdamW;  process: what the program takes before it has a model
     """
-    model = meta(kind, config)
-    P, L, E = sum(p.numel() for p in model.parameters()), config["n_layer"], by_part(model)["embedding"]
-    if shards > 1 and precision == "amp":
-        precision = "bf16"
+    model, tokens, L = meta(kind, config), rows * length, config["n_layer"]
+    P, E = sum(p.numel() for p in model.parameters()), by_part(model)["embedding"]
     wide = 4 if precision == "fp32" else 2
     block, cast, outside = activations(kind, config, rows, length, precision)
-    entry = (2 if precision == "bf16" else 4) * rows * length * config["n_embd"]         # the residual stream
-    whole = wide * (E + 2 * (P - E) // L) if shards > 1 else 0     # the root, a block and the next one on its way
+    loss, left = head(kind, config, tokens, precision)
+    # sharded: whole are the root, in float32 (train/sharded.py), a block, and the next one on its way
+    whole = 4 * E + 2 * wide * (P - E) // L if shards > 1 else 0
+    stored = L * 4 * tokens * config["n_embd"] if checkpointing else (L - 1) * block     # float32 enters a block
     parts = {"weights": 4 * P // shards, "moments": moments * P // shards, "gradients": 4 * P // shards,
-             "copies": whole or cast * L,
-             "activations": outside + (L * entry + block if checkpointing else L * block),
-             "head": head(kind, config, rows, length, precision), "process": process}
-    state = parts["weights"] + parts["moments"]
-    peaks = {"start of the backward pass": state + parts["copies"] + parts["activations"] + parts["head"]
-             + accumulate * parts["gradients"],
-             "end of the backward pass": state + parts["gradients"] + (whole and whole + (wide + 4) * E),
-             "optimizer": state + parts["gradients"] + 8 * max(p.numel() for p in model.parameters()) // shards}
+             "copies": whole or cast * L, "activations": outside + stored + block, "head": loss, "process": process}
+    state = parts["weights"] + parts["moments"] + accumulate * parts["gradients"]
+    working = 2 * wide * tokens * config.get("n_hidden", 4 * config["n_embd"])           # gradients on their way
+    peaks = {"loss": state + parts["copies"] + outside + stored + (0 if checkpointing else block) + loss,
+             "last block": state + parts["copies"] + parts["activations"] + left + working,
+             "last gradient": 4 * P // shards * (2 + moments // 4) + (whole and whole + 8 * E),
+             "update": 4 * P // shards * (2 + moments // 4) + 8 * max(p.numel() for p in model.parameters()) // shards}
     when = max(peaks, key=peaks.get)
     return parts | {"peak": process + peaks[when], "when": when}
 
@@ -139,19 +128,23 @@ def resident(name):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
 
 
+def checkpointed(model):
+    """The model, keeping of each block only what enters it."""
+    for block in model.model.layers if hasattr(model, "model") else model.transformer.h:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    return model
+
+
 def measure(kind, config, rows, length, precision, checkpointing):
-    """Run in a process of its own: peak of the second step less what the process had, and that, in bytes."""
+    """Peak of the second step in bytes, less what this process had when all libraries had been loaded."""
     Config, Model = KINDS[kind]
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    few = {"n_layer": 1, "vocab_size": 8, "n_embd": 64, "n_head": 4} | ({"n_kv_head": 4} if kind == "llama" else {})
-    small = Model(Config(**(config | few)))
-    small(torch.zeros(1, 8, dtype=torch.long))[0].sum().backward()      # the libraries' own memory comes first
+    small = {"n_layer": 1, "vocab_size": 8, "n_embd": 64, "n_head": 4} | ({"n_kv_head": 4} if kind == "llama" else {})
+    checkpointed(Model(Config(**(config | small))))(torch.zeros(1, 8, dtype=torch.long))[0].sum().backward()
     process = resident("VmRSS")
     model = prepare(Model(Config(**config)), torch.device("cpu"))
     if checkpointing:
-        for block in model.model.layers if kind == "llama" else model.transformer.h:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        checkpointed(model)
     optimizer, idx = AdamW(model.parameters()), torch.randint(config["vocab_size"], (rows, length))
     for step in range(2):
         Path("/proc/self/clear_refs").write_text("5")                    # VmHWM starts anew: proc(5)
@@ -160,17 +153,17 @@ def measure(kind, config, rows, length, precision, checkpointing):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return resident("VmHWM") - process, process
+    return resident("VmHWM") - process
 
 
 def measured(*case):
     """measure() in a child whose allocator gives back what it frees, so that resident memory is what tensors hold."""
-    code = f"from train.memory import measure; print(*measure(*{case!r}))"
+    code = f"from train.memory import measure; print(measure(*{case!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parent.parent, text=True,
                           capture_output=True, env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "262144"})
     if done.returncode:
         sys.exit(f"the measured step failed: {done.stderr.strip().splitlines()[-1]}")
-    return tuple(map(int, done.stdout.split()))
+    return int(done.stdout)
 
 
 def main():
@@ -181,9 +174,10 @@ def main():
         for precision in ("fp32", "amp"):
             for checkpointing in (False, True):
                 counted = step_bytes(kind, config, 8, 512, precision=precision, checkpointing=checkpointing)
-                real, _ = measured(kind, config, 8, 512, precision, checkpointing)
+                real = measured(kind, config, 8, 512, precision, checkpointing)
                 name = f"{kind} {precision}" + (", checkpointing" if checkpointing else "")
-                print(f"{name:26s} {counted['peak'] / 1e6:8.0f} {real / 1e6:8.0f} {counted['peak'] / real - 1:+7.1%}")
+                print(f"{name:26s} {counted['peak'] / 1e6:8.0f} {real / 1e6:8.0f} {counted['peak'] / real - 1:+7.1%}",
+                      flush=True)
 
 
 if __name__ == "__main__":

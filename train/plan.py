@@ -189,7 +189,7 @@ def shards_of(parallel, gpus, nodes):
 
 def memory(job, precision="amp"):
     """train/memory.py's parts and peak for one device of the job."""
-    process = 0.26e9 if job.device.name == "this CPU" else 1.5e9           # the program; on a GPU the context and NCCL
+    process = 0.4e9 if job.device.name == "this CPU" else 1.5e9            # the program; on a GPU the context and NCCL
     return step_bytes(job.kind, dict(job.config), job.batch, job.length, precision=precision, shards=job.shards,
                       checkpointing=job.checkpointing, accumulate=job.accumulate > 1, process=int(process))
 
