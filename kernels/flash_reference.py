@@ -90,8 +90,8 @@ def intervals(T, S, causal, window, doc, lengths, device):
 def transposed(lo, hi, S):
     """The same seen from the keys: key j is seen by the queries first_j <= i < last_j. int32 (B or 1, S) twice."""
     keys = torch.arange(S, dtype=torch.int32, device=lo.device).expand(len(lo), S).contiguous()
-    first = torch.searchsorted(hi, keys, right=True)                            # queries whose interval ends by j
-    last = torch.searchsorted(lo, keys, right=True)                               # queries whose interval has begun at j
+    first = torch.searchsorted(hi, keys, right=True)                              # intervals that end before j
+    last = torch.searchsorted(lo, keys, right=True)                               # intervals that have begun by j
     return first.int(), last.int()
 
 

@@ -89,13 +89,14 @@ def test_tiled_has_teeth(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_intervals_say_what_the_rules_say(seed):
-    """For random rules: the interval of every query is what visible() allows it, and so is every key's of queries."""
+    """For random rules: a query's interval of keys is what visible() allows, and so is a key's of queries."""
     rng = torch.Generator().manual_seed(seed)
     S = int(torch.randint(1, 30, (), generator=rng))
     T, B, window = int(torch.randint(1, S + 1, (), generator=rng)), 3, int(torch.randint(1, 12, (), generator=rng))
     rules = {"causal": seed % 2 == 0, "window": window if seed % 3 else None,
              "doc": torch.rand(B, S, generator=rng).lt(0.2).cumsum(1) if seed % 5 else None,
-             "lengths": torch.randint(T, S + 1, (B,), generator=rng) if seed % 7 else None, "device": torch.device("cpu")}
+             "lengths": torch.randint(T, S + 1, (B,), generator=rng) if seed % 7 else None,
+             "device": torch.device("cpu")}
     keep = ref.visible(T, S, **rules)
     lo, hi, first, last = ref.bounds(T, S, *rules.values())
     query, key = torch.arange(T), torch.arange(S)
