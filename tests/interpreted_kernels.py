@@ -1,6 +1,6 @@
 """
-The kernels on the CPU, interpreted by Triton, against float64: tests/test_kernels.py runs this file in a process
-of its own, since TRITON_INTERPRET must be set before anything imports Triton.
+The kernels against float64: on the GPU where there is one, interpreted on the CPU otherwise. tests/test_kernels.py
+runs this file in a process of its own, since TRITON_INTERPRET must be set before anything imports Triton.
 
     TRITON_INTERPRET=1 python -m pytest tests/interpreted_kernels.py
 
@@ -15,13 +15,15 @@ import torch.nn.functional as F
 
 from kernels import bench, cross_entropy, logits_gradient, rmsnorm, rope, swiglu
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 @pytest.fixture(autouse=True)
 def poisoned():
     """Memory that torch hands out unfilled is filled with NaN: an element that no kernel writes convicts itself."""
-    torch.use_deterministic_algorithms(True)
+    torch.set_default_device(DEVICE)
+    torch.use_deterministic_algorithms(True, warn_only=DEVICE == "cuda")
     assert torch.utils.deterministic.fill_uninitialized_memory and torch.empty(3).isnan().all()
     assert torch.ones(2).new_empty(3).isnan().all() and torch.empty_like(torch.ones(3)).isnan().all()
     yield
@@ -29,7 +31,7 @@ def poisoned():
 
 
 def randn(*shape, dtype=torch.float32, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return torch.randn(*shape, device="cpu", generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
 
 
 def close(name, got, want):
@@ -97,7 +99,7 @@ def test_rmsnorm_has_teeth():
 # ----------------------------------------------------------------------------
 # rotary positions
 
-POSITIONS = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [40, 41, 0, 1, 2, 0, 1]])       # packed documents restart
+POSITIONS = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [40, 41, 0, 1, 2, 0, 1]], device=DEVICE)  # packed documents restart
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -237,6 +239,7 @@ def test_wrong_arguments(call):
 # ----------------------------------------------------------------------------
 # kernels/bench.py, all but its clock
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="run the bench itself")
 def test_bench_checks_first():
     """Every comparison runs, here at an odd length; an attention that forgets causality ends the run in one line."""
     bench.check_all(torch.device("cpu"), T=33, C=48, V=40)
@@ -247,6 +250,7 @@ def test_bench_checks_first():
                     lambda *x: F.scaled_dot_product_attention(*x, is_causal=True), (q, q, q))
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="run the bench itself")
 def test_bench_runs_every_part(monkeypatch):
     """Each call is made once and said to take a millisecond; torch has no cuDNN here, which the table says."""
     monkeypatch.setattr(bench, "seconds", lambda call: (call(), 1e-3)[1])
