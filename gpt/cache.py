@@ -28,17 +28,25 @@ class Cache:
                        for G, D in config.cached]
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
 
-    def extend(self, layer, rows, positions, *new, S=None):
+    def places(self, rows, positions):
+        """Where positions (B, T) of slots `rows` (B,) stand among all (slot, head, position) of a layer, (B G T,)."""
+        _, _, G, context, _ = self.stores[0].shape
+        rows = torch.arange(len(positions), device=positions.device) if rows is None else rows
+        heads = rows[:, None] * G + torch.arange(G, device=rows.device)           # (B, G)
+        return (heads[:, :, None] * context + positions[:, None]).flatten()
+
+    def extend(self, layer, rows, positions, *new, S=None, at=None):
         """
         Store each new (B, G, T, D) at positions (B, T) of slots `rows` (B,); return what these slots hold in their
         first S places [up to the last position], (B, G, S, D) each. rows = None: slots 0 to B - 1, which costs no copy.
+        at: places(rows, positions), which are the same for all layers
         """
         S = S or int(positions.max()) + 1
-        at = torch.arange(len(positions), device=positions.device) if rows is None else rows
+        at = self.places(rows, positions) if at is None else at
         for store, x in zip(self.stores, new):
-            store[layer][at[:, None], :, positions] = x.transpose(1, 2)           # (B, T, G, D)
+            store[layer].view(-1, store.size(4)).index_copy_(0, at, x.reshape(len(at), -1))
         if rows is None:
-            return tuple(store[layer, :len(at), :, :S] for store in self.stores)
+            return tuple(store[layer, :len(positions), :, :S] for store in self.stores)
         return tuple(store[layer, rows, :, :S] for store in self.stores)
 
     def part(self, first, n):
@@ -73,7 +81,7 @@ class Reading:
         self.positions = self.start[:, None] + self.positions                     # (B, T)
         if counts is not None and self.T > 1:
             self.positions = self.positions.clamp(max=cache.stores[0].size(3) - 1)
-        starts = self.start.tolist()
+        self.at, starts = cache.places(rows, self.positions), self.start.tolist()
         self.S = min(max(starts) + self.T, cache.stores[0].size(3))
         self.lengths = None if min(starts) == max(starts) else self.start + self.T  # equal rows need no mask
 
@@ -81,7 +89,7 @@ class Reading:
         """store(*new) of layer n, which returns all so far, then lengths (B,) or None; None without a cache."""
         if self.cache is None:
             return None
-        return lambda *new: (*self.cache.extend(n, self.rows, self.positions, *new, S=self.S), self.lengths)
+        return lambda *new: (*self.cache.extend(n, self.rows, self.positions, *new, S=self.S, at=self.at), self.lengths)
 
     def close(self, x):
         """

@@ -8,7 +8,8 @@ operation of any size and 3 more on a module, and a token of four layers takes f
 So that step stands here once more. Prompts are read by the model itself, and both write into one cache.
 
     q, k and v are one product, gate and up another         matrices lie (in, out), as a row times a matrix reads them
-    q and k are normed and turned as one array              norm weights and 1/sqrt(D) go into the matrices, once
+    q and k are normed and turned as one array              the norms' weights go into the matrices, once
+    products and attention stay torch's                     all else is numpy's
 
 The copy does not follow its model: train further, freeze again. It pays up to a few hundred channels; beyond, the
 products rule, and int8 weights pay (gpt/int8.py). Left out on purpose: GPT-2, latent attention, mixtures, adapters.
@@ -18,6 +19,7 @@ B = batch, S = keys seen, C = channels, H = query heads, G = key/value heads, D 
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from gpt.llama import Llama, turns
 
@@ -28,9 +30,15 @@ def unit(x, floor):
 
 
 def matrix(*weights, norm=None):
-    """Weights (out, in) one under the other, behind a norm's weight (in,), as one array (in, sum of outs)."""
+    """Weights (out, in) one under the other, behind a norm's weight (in,), as one matrix (in, sum of outs)."""
     weight = torch.cat(weights) if norm is None else torch.cat(weights) * (norm * len(norm) ** 0.5)
-    return weight.t().contiguous().numpy()
+    return weight.t().contiguous()
+
+
+def product(x, weight, add=None):
+    """x (B, in) times weight (in, out), a tensor: torch's product, since numpy's would start threads of its own."""
+    x = torch.from_numpy(x)
+    return (torch.mm(x, weight) if add is None else torch.addmm(torch.from_numpy(add), x, weight)).numpy()
 
 
 class Layer:
@@ -38,14 +46,11 @@ class Layer:
 
     def __init__(self, block, config):
         attn, mlp, D = block.self_attn, block.mlp, config.d_head
-        q, k, scale = attn.q_proj.weight, attn.k_proj.weight, D ** -0.5
-        self.qk_norm = None
         if config.qk_norm:
-            rows = [attn.q_norm.weight * scale] * config.n_head + [attn.k_norm.weight] * config.n_kv_head
+            rows = [attn.q_norm.weight] * config.n_head + [attn.k_norm.weight] * config.n_kv_head
             self.qk_norm = (torch.stack(rows) * D ** 0.5).numpy()                 # (H + G, D)
-        else:
-            q = q * scale
-        self.qkv = matrix(q, k, attn.v_proj.weight, norm=block.input_layernorm.weight)  # (C, (H + 2G) D)
+        self.qkv = matrix(attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight,
+                          norm=block.input_layernorm.weight)                      # (C, (H + 2G) D)
         self.out = matrix(attn.o_proj.weight)                                     # (H D, C)
         self.up = matrix(mlp.gate_proj.weight / 2, mlp.up_proj.weight, norm=block.post_attention_layernorm.weight)
         self.down = matrix(mlp.down_proj.weight)                                  # (hidden, C)
@@ -70,7 +75,7 @@ class Frozen:
         """As Llama.forward: idx (B, T) ids that follow what the cache holds;  returns: logits (B, 1, V), None"""
         if idx.size(1) > 1:
             return self.model(idx, cache=cache, counts=counts)
-        logits = self.step(idx[:, 0].numpy(), cache.lengths.numpy(), *(store.numpy() for store in cache.stores))
+        logits = self.step(idx[:, 0].numpy(), cache.lengths.numpy(), *cache.stores)
         return torch.from_numpy(logits)[:, None], None
 
     def step(self, ids, lengths, keys, values):
@@ -80,24 +85,22 @@ class Frozen:
         S, row = int(lengths.max()) + 1, np.arange(B)
         cos, sin, mask = self.cos[lengths], self.sin[lengths], self.mask(lengths, S)  # (B, 1, D) twice, (B, 1, 1, S)
         x = self.embed[ids]                                                       # (B, C)
-        for layer, k, v in zip(self.layers, keys, values):
-            qkv = np.dot(unit(x, floor), layer.qkv).reshape(B, H + 2*G, D)
+        seen = zip(keys[:, :, :, :S].unbind(), values[:, :, :, :S].unbind())      # (B, G, S, D) twice, of each layer
+        for layer, k, v, (all_k, all_v) in zip(self.layers, keys.numpy(), values.numpy(), seen):
+            qkv = product(unit(x, floor), layer.qkv).reshape(B, H + 2*G, D)
             qk = qkv[:, :H + G]                                                   # (B, H + G, D)
             if c.qk_norm:
                 qk = unit(qk, head_floor) * layer.qk_norm
             qk = qk * cos + qk.take(self.swap, -1) * sin
             k[row, :, lengths], v[row, :, lengths] = qk[:, H:], qkv[:, H + G:]
-            score = qk[:, :H].reshape(B, G, -1, D) @ k[:, :, :S].swapaxes(2, 3)   # (B, G, H/G, S)
-            if mask is not None:
-                score += mask
-            score = np.exp(score - score.max(-1, keepdims=True))
-            y = score @ v[:, :, :S] / score.sum(-1, keepdims=True)                # (B, G, H/G, D)
-            x = x + np.dot(y.reshape(B, -1), layer.out)
-            up = np.dot(unit(x, floor), layer.up)                                 # (B, 2N)
+            q = torch.from_numpy(qk[:, :H, None])                                 # (B, H, 1, D)
+            y = F.scaled_dot_product_attention(q, all_k, all_v, mask, enable_gqa=H != G)
+            x = product(y.numpy().reshape(B, -1), layer.out, x)
+            up = product(unit(x, floor), layer.up)                                # (B, 2N)
             half = up[:, :N]                                                      # of the gate: silu(2a) = a + a tanh(a)
-            x = x + np.dot((half + half * np.tanh(half)) * up[:, N:], layer.down)
+            x = product((half + half * np.tanh(half)) * up[:, N:], layer.down, x)
         lengths += 1
-        return np.dot(unit(x, floor), self.head)
+        return product(unit(x, floor), self.head)
 
     def mask(self, lengths, S):
         """What is added to the scores of row b, which has lengths[b] + 1 keys of S; None where that is nothing."""
@@ -105,7 +108,7 @@ class Frozen:
         if window >= S and lengths.min() == S - 1:
             return None
         at, last = np.arange(S), lengths[:, None, None, None]
-        return np.where((at <= last) & (at > last - window), 0, -np.inf).astype(self.embed.dtype)
+        return torch.from_numpy(np.where((at <= last) & (at > last - window), 0, -np.inf).astype(self.embed.dtype))
 
 
 @torch.no_grad()
