@@ -19,9 +19,13 @@ B = batch, S = keys seen, C = channels, H = query heads, G = key/value heads, D 
 
 import numpy as np
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 
-from gpt.llama import Llama, turns
+from gpt import llama
+
+KNOWN = {llama.Llama, llama.Decoder, llama.Block, llama.Attention, llama.MLP, llama.RMSNorm, nn.ModuleList, nn.Linear,
+         nn.Embedding, nn.Identity, nn.Dropout}              # LoRA and int8 put others in their place
 
 
 def unit(x, floor):
@@ -65,7 +69,7 @@ class Frozen:
         self.embed = model.model.embed_tokens.weight.numpy().copy()               # (V, C)
         self.layers = [Layer(block, c) for block in model.model.layers]
         self.head = matrix(head, norm=model.model.norm.weight)                    # (C, V)
-        cos, sin = (x[0, 0].to(head.dtype) for x in turns(torch.arange(c.context), c.d_head, c.rope_theta))
+        cos, sin = (x[0, 0].to(head.dtype) for x in llama.turns(torch.arange(c.context), c.d_head, c.rope_theta))
         self.cos = torch.cat([cos, cos], -1).numpy()[:, None]                     # (context, 1, D)
         self.sin = torch.cat([-sin, sin], -1).numpy()[:, None]
         self.swap = np.roll(np.arange(c.d_head), c.d_head // 2)                   # each channel's partner
@@ -113,7 +117,8 @@ class Frozen:
 
 @torch.no_grad()
 def freeze(model):
-    """A Frozen copy of a Llama in float32 or float64 on the CPU; any other model itself."""
+    """A Frozen copy of a Llama in float32 or float64 on the CPU; any other model, and one with adapters or int8, itself."""
     weight = next(model.parameters())
     numeric = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
-    return Frozen(model) if type(model) is Llama and numeric else model
+    known = {type(module) for module in model.modules()} <= KNOWN
+    return Frozen(model) if type(model) is llama.Llama and known and numeric else model

@@ -2,6 +2,7 @@
 The calculator that a model calls with <CALC>48/2</CALC>: arithmetic from untrusted text.
 
     python gpt/tools.py "48/2" "1,000*1.05**2" "9**9**9"
+    python gpt/tools.py --fuzz 10000                        # hostile texts: how long the slowest takes, what it was
 
 The model's text is parsed by `ast`, never run: only the nodes in BINARY and UNARY are computed, in
 exact fractions, and everything is bounded before it is computed, so that no text of any kind costs
@@ -15,7 +16,9 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 import argparse
 import ast
 import operator
+import random
 import re
+import time
 from fractions import Fraction
 
 LENGTH = 200          # characters of an expression
@@ -82,7 +85,7 @@ def calculate(expression):
         if not ARITHMETIC.fullmatch(text):
             raise ValueError("not arithmetic")
         return plain(evaluate(ast.parse(text, mode="eval").body))
-    except SyntaxError:
+    except (SyntaxError, RecursionError, MemoryError):      # the last two: older parsers on deep nesting
         return "error: not arithmetic"
     except ZeroDivisionError:
         return "error: division by zero"
@@ -109,15 +112,69 @@ def answer(ids, tools, tokenizer):
     return [special["<RESULT>"], *tokenizer.encode(result), special["</RESULT>"]]
 
 
+# ----------------------------------------------------------------------------
+# texts that want to hang it or to get out of it
+
+PIECES = [*"0123456789.+-*/%()=, ", "**", "//", "9**9**9", "((", "))", "1/", "1e9", "999999999999999", "50%", "5!", "!" * 9,
+          "٣", "１", "²", "½", "×", "\0", "\n", "\\", "\ud800", "\u202e", "x", "__import__('os')", "().__class__.__mro__",
+          ".real", "[0]", "{1: 2}", "lambda: 1", " if 1 else ", " for x in ", "f'{1}'", "'a' * 9", ":=", "exec(", "@", "#"]
+
+
+def hostile(rng):
+    """A random text of a grammar of attacks; rng: random.Random"""
+    n, digits = rng.randrange(1, 300), "".join(rng.choices("0123456789", k=rng.randrange(1, 80)))
+    deep = rng.choice(["(", "-", "+", "1(", "(-", "-(", "(1+", "1**", "1**-", "1/(", "(1 ", "(*", "2**(", "1%(", "99*("])
+    match rng.randrange(8):
+        case 0:                                              # powers of powers
+            return "**".join(rng.choices(["9", "99", "-9", "0", "1", "(1/9)", "0.1", digits], k=n % 9 + 2))
+        case 1:                                              # nesting, closed or not
+            return deep * n + "1" + ")" * rng.choice([0, n, n - 1, n + 1])
+        case 2:                                              # long numbers and their products
+            return rng.choice(["*", "+", "/", "//", "%", "-", " ", ".", ","]).join([digits] * (n % 12 + 1))
+        case 3:                                              # fractions whose denominators grow
+            return "+".join(f"1/{rng.randrange(1, 10**9)}" for _ in range(n % 20 + 1))
+        case 4:                                              # a product of all numbers up to n: a factorial
+            return "*".join(map(str, range(1, n)))
+        case 5:                                              # one piece again and again
+            return rng.choice(PIECES) * rng.choice([n, 100 * n])
+        case 6:                                              # noise
+            return "".join(rng.choices(PIECES, k=n % 60 + 1))
+        case _:                                              # arithmetic that one piece has hit
+            text = "".join(f"{rng.randrange(999)}{rng.choice('+-*/%')}" for _ in range(n % 15)) + "7"
+            at = rng.randrange(len(text) + 1)
+            return text[:at] + rng.choice(["", *PIECES]) + text[at:]
+
+
+def fuzz(n, seed=0):
+    """Seconds that the slowest of n hostile texts took, that text, and how many gave a number."""
+    rng, slowest, numbers = random.Random(seed), (0.0, ""), 0
+    for _ in range(n):
+        text = hostile(rng)
+        start = time.perf_counter()
+        numbers += not calculate(text).startswith("error: ")
+        slowest = max(slowest, (time.perf_counter() - start, text))
+    return *slowest, numbers
+
+
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("expression", nargs="+", help="arithmetic; -- before one that begins with a minus")
-    return p.parse_args(argv)
+    p.add_argument("expression", nargs="*", help="arithmetic; -- before one that begins with a minus")
+    p.add_argument("--fuzz", type=int, metavar="N", help="compute N hostile texts and say how long the slowest took")
+    p.add_argument("--seed", type=int, default=0, help="of the hostile texts [%(default)s]")
+    args = p.parse_args(argv)
+    if not args.expression and not args.fuzz:
+        p.error("give an expression or --fuzz")
+    return args
 
 
 def main(argv=None):
-    for expression in parse(argv).expression:
+    args = parse(argv)
+    for expression in args.expression:
         print(f"{expression} = {calculate(expression)}")
+    if args.fuzz:
+        seconds, text, numbers = fuzz(args.fuzz, args.seed)
+        print(f"{args.fuzz:,} hostile texts: {numbers:,} gave a number, the others an error; "
+              f"the slowest took {1e3 * seconds:.2f} ms:\n{ascii(text[:LENGTH])}")
 
 
 if __name__ == "__main__":

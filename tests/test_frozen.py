@@ -13,6 +13,7 @@ import torch
 from gpt.cache import Cache
 from gpt.engine import Sampling, generate
 from gpt.frozen import freeze, unit
+from gpt.int8 import quantize
 from tests.test_engine import SHAPE, TOKENIZER, VARIANTS, model_of, prompts
 
 LLAMAS = {name: VARIANTS[name] for name in ("llama", "grouped", "qwen3", "window")}
@@ -95,9 +96,10 @@ def test_what_cannot_be_frozen_stays_as_it_is():
         assert freeze(model) is model
     half = model_of().bfloat16()
     assert freeze(half) is half
-    adapted = model_of()
-    adapted.__class__ = type("Adapted", (type(adapted),), {})
-    assert freeze(adapted) is adapted
+    adapted, small = model_of(), model_of()
+    adapted.model.layers[1].mlp.up_proj.__class__ = type("LoRA", (torch.nn.Linear,), {})
+    quantize(small)
+    assert freeze(adapted) is adapted and freeze(small) is small
 
 
 def test_it_is_a_copy():
