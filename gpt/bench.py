@@ -157,7 +157,7 @@ def parse(argv):
     add("--checkpoint", type=Path, help="a trained model in place of the shape small")
     add("--batch", type=int, nargs="+", default=[1, 8], help="rows [1 8]")
     add("--prompt", type=int, default=32, help="tokens of a prompt [%(default)s]")
-    add("--tokens", type=int, default=32, help="ids to write after the first [%(default)s]")
+    add("--tokens", type=int, default=64, help="ids to write after the first [%(default)s]")
     add("--rounds", type=int, default=3, help="turns of each way; the median counts [%(default)s]")
     add("--threads", type=int, help="[torch's own choice]")
     add("--no-peer", dest="peer", action="store_false", help="without transformers, though it is installed")

@@ -11,8 +11,6 @@ a latent vector and one rotated key for multi-head latent attention (gpt/mla.py)
 B = batch, T = new tokens, S = tokens so far, G = key/value heads, D = channels of a head
 """
 
-import copy
-
 import torch
 
 
@@ -51,7 +49,7 @@ class Cache:
 
     def part(self, first, n):
         """The n slots from `first` on as a cache of their own, which writes through to this one."""
-        part = copy.copy(self)
+        part = Cache.__new__(Cache)
         part.stores = [store[:, first:first + n] for store in self.stores]
         part.lengths = self.lengths[first:first + n]
         return part

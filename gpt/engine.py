@@ -145,7 +145,7 @@ class Engine:
         """Feed each reply its list of ids, in the slots from `first` on; logits (B, V) of what comes next."""
         B, T = len(ids), max(map(len, ids))
         idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
-        counts = torch.tensor([len(row) for row in ids], device=self.device)      # (B,)
+        counts = torch.tensor([len(row) for row in ids], device=self.device) if T > 1 else None  # (B,)
         self.model.select([reply.adapter for reply in replies])
         logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, 1, V), or all (B, T, V)
         logits = logits[:, 0] if logits.size(1) == 1 else logits[torch.arange(B, device=self.device), counts - 1]

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 
 def rounded(x):
     """Rows of x (M, K) as int8 (M, K) and what one unit of each is worth, (M, 1); a row of zeros stays zeros."""
-    unit = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True).div_(127).clamp_min_(1e-30)
+    unit = x.abs().amax(1, keepdim=True).div_(127).clamp_min_(1e-30)              # (M, 1)
     return torch.div(x, unit).round_().to(torch.int8), unit
 
 

@@ -174,7 +174,8 @@ class Script(torch.nn.Module):
     def select(self, rows):
         self.rows.append(rows)
 
-    def forward(self, idx, *, cache, counts):
+    def forward(self, idx, *, cache, counts=None):
+        counts = torch.ones(len(idx), dtype=torch.long) if counts is None else counts
         start, logits = cache.lengths.clone(), torch.zeros(*idx.shape, TOKENIZER.n_vocab)
         for b, n in enumerate(counts.tolist()):
             cache.stores[0][0, b, 0, start[b]:start[b] + n, 0] = idx[b, :n].float()
