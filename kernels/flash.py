@@ -103,9 +103,10 @@ def forward_kernel(q, k, v, o, lse, lo, hi, scale, T, H, bounds_b,
                    q_b, q_h, q_t, k_b, k_g, k_s, v_b, v_g, v_s, o_b, o_h, o_t,
                    SHARE: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
                    PAD_D: tl.constexpr, PAD_E: tl.constexpr, M: tl.constexpr, N: tl.constexpr):
-    """Program (i, b H + h): block i of queries from the end, since under causality the last have most to do."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * M
-    bh = tl.program_id(1).to(tl.int64)                                            # 64 bits: offsets may pass 2^31
+    """A program a block of queries: a head's blocks side by side, the last first, which causality gives most to do."""
+    blocks = tl.cdiv(T, M)
+    start = (blocks - 1 - tl.program_id(0) % blocks) * M
+    bh = (tl.program_id(0) // blocks).to(tl.int64)                                # 64 bits: offsets may pass 2^31
     b, h = bh // H, bh % H
     q, o, lse = q + b * q_b + h * q_h, o + b * o_b + h * o_h, lse + bh * T
     k, v = k + b * k_b + h // SHARE * k_g, v + b * v_b + h // SHARE * v_g
@@ -135,16 +136,17 @@ def forward_kernel(q, k, v, o, lse, lo, hi, scale, T, H, bounds_b,
 # ----------------------------------------------------------------------------
 # block sizes
 
-# (M, N, warps, stages, spills) by compute capability and by row_bytes(). Chosen by what kernels/compile.py says: the
-# largest blocks that stay in registers. `spills` is what it may find, in bytes a thread: numbers put aside before and
-# between the loops, not in them. Nothing here has been timed.
+# (M, N, warps, stages, spills) by compute capability, bytes of a number and channels. Chosen by what kernels/compile.py
+# says: the largest blocks that stay in registers. `spills` is what it may find, in bytes a thread: numbers put aside
+# outside of the inner loops. Nothing here has been timed. float32 wants small blocks: 3xTF32 makes three of each number.
 BLOCKS = {
-    80: {128: (128, 64, 8, 3, 0), 256: (128, 64, 8, 3, 0), 512: (64, 64, 8, 2, 0),
-         1024: (32, 32, 8, 1, 64), 2048: (16, 32, 4, 1, 128)},
-    90: {128: (128, 128, 8, 3, 0), 256: (128, 128, 8, 2, 0), 512: (128, 64, 8, 2, 64),
-         1024: (32, 32, 8, 1, 64), 2048: (16, 32, 4, 1, 128)},
-    0: {2048: (32, 32, 4, 1, 0)},  # the interpreter
+    80: {2: {64: (128, 64, 4, 3, 64), 128: (128, 64, 8, 3, 64), 256: (64, 64, 8, 2, 64)},
+         4: {64: (64, 32, 8, 1, 0), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
+    90: {2: {64: (128, 64, 4, 3, 0), 128: (128, 128, 8, 2, 0), 256: (128, 64, 8, 2, 64)},
+         4: {64: (64, 32, 8, 2, 0), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
+    0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},  # the interpreter
 }
+BLOCKS[86] = {2: BLOCKS[80][2] | BLOCKS[0][2], 4: BLOCKS[80][4]}  # less shared memory: see capability()
 
 
 def pads(D, E):
@@ -152,30 +154,31 @@ def pads(D, E):
     return max(16, triton.next_power_of_2(D)), max(16, triton.next_power_of_2(E))
 
 
-def row_bytes(D, E, dtype):
-    """Of a row of the widest tile; float32 counts twice over, since 3xTF32 keeps each number as two."""
-    return max(pads(D, E)) * dtype.itemsize * (2 if dtype == torch.float32 else 1)
-
-
-def blocks(table, arch, size):
-    """The table's entry for a GPU (the newest generation not newer than it) and rows of `size` bytes at most."""
-    rows = table[max(known for known in table if known <= arch)]
-    return rows[min(most for most in rows if most >= size)]
+def blocks(table, arch, dtype, width):
+    """The table's entry for a GPU (the newest generation not newer than it) and tiles of that many channels at most."""
+    rows = table[max(known for known in table if known <= arch)][dtype.itemsize]
+    return rows[min(most for most in rows if most >= width)]
 
 
 def capability(device):
-    """90 for an H100; 0 for the interpreter, which runs on the CPU."""
-    return 10 * torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 0
+    """
+    90 for an H100; 0 for the interpreter, which runs on the CPU; 86 for all GPUs that give a program 99 KiB of shared
+    memory: 8.6, 8.9, 12.0. https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities
+    """
+    if device.type != "cuda":
+        return 0
+    major, minor = torch.cuda.get_device_capability(device)
+    return 86 if major == 12 or (major, minor) in ((8, 6), (8, 9)) else 10 * major
 
 
 def forward(q, k, v, lo, hi):
     """o (B, H, T, E), laid out as (B, T, H, E), and L (B, H, T) float32 in nats; shapes as in attend()"""
     (B, H, T, D), (S, E) = q.shape, v.shape[2:]
     PAD_D, PAD_E = pads(D, E)
-    M, N, warps, stages, _ = blocks(BLOCKS, capability(q.device), row_bytes(D, E, q.dtype))
+    M, N, warps, stages, _ = blocks(BLOCKS, capability(q.device), q.dtype, max(PAD_D, PAD_E))
     o = q.new_empty(B, T, H, E).transpose(1, 2)
     lse = q.new_empty(B, H, T, dtype=torch.float32)
-    forward_kernel[triton.cdiv(T, M), B * H](
+    forward_kernel[(triton.cdiv(T, M) * B * H,)](
         q, k, v, o, lse, lo, hi, D**-0.5, T, H, 0 if len(lo) == 1 else T,
         *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *o.stride()[:3],
         SHARE=H // k.size(1), D=D, E=E, PAD_D=PAD_D, PAD_E=PAD_E, M=M, N=N, num_warps=warps, num_stages=stages)
@@ -206,7 +209,8 @@ def attend(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
     softmax(q k^T / sqrt(D)) v over the keys that each query sees, and its gradients in q, k and v.
 
     q: (B, H, T, D);  k: (B, G, S, D);  v: (B, G, S, E);  returns: (B, H, T, E) of q's dtype
-    float16, bfloat16 or float32 on a CUDA device, any strides, D and E up to 256, H a multiple of G
+    float16, bfloat16 or float32 on a CUDA device, D and E up to 256, H a multiple of G, any strides, but a
+    head's rows lie within 2^31 numbers of each other
     window: how many keys a query sees, itself among them, all if None
     doc: (B, S) ints, packed documents that do not see each other, each one run of equal ids
     lengths: (B,) keys that are there, the rest is empty
@@ -236,13 +240,13 @@ def attend(q, k, v, *, causal=True, window=None, doc=None, lengths=None):
 # what kernels/compile.py compiles
 
 HEADS = [(torch.bfloat16, 64, 64), (torch.bfloat16, 128, 128), (torch.bfloat16, 192, 128), (torch.bfloat16, 256, 256),
-         (torch.float32, 64, 64), (torch.float32, 128, 128)]
+         (torch.float32, 64, 64), (torch.float32, 128, 128), (torch.float32, 256, 256)]
 
 
 def build(name, kernel, table, arch, pointers, kind, D, E):
     """One line of builds(): `pointers` are types by name; the numbers without a type are strides, multiples of 16."""
     PAD_D, PAD_E = pads(D, E)
-    M, N, warps, stages, spills = blocks(table, arch, row_bytes(D, E, kind))
+    M, N, warps, stages, spills = blocks(table, arch, kind, max(PAD_D, PAD_E))
     constants = {"SHARE": 4, "D": D, "E": E, "PAD_D": PAD_D, "PAD_E": PAD_E, "M": M, "N": N}
     types = {"scale": "fp32", **{name: "i32" for name in ("T", "S", "H", "G", "bounds_b")}, **pointers}
     signature = {name: types.get(name, "i32:16") for name in kernel.arg_names if name not in constants}

@@ -22,7 +22,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.flash import HEADS, LOG2E, blocks, build, capability, dot, pads, put, row_bytes, tile, walk
+from kernels.flash import HEADS, LOG2E, blocks, build, capability, dot, pads, put, tile, walk
 
 
 # ----------------------------------------------------------------------------
@@ -51,9 +51,10 @@ def queries_kernel(q, k, v, o, do, lse, delta, dq, lo, hi, scale, T, H, bounds_b
                    q_b, q_h, q_t, k_b, k_g, k_s, v_b, v_g, v_s, o_b, o_h, o_t, do_b, do_h, do_t, dq_b, dq_h, dq_t,
                    SHARE: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
                    PAD_D: tl.constexpr, PAD_E: tl.constexpr, M: tl.constexpr, N: tl.constexpr):
-    """Program (i, b H + h): block i of queries from the end."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * M
-    bh = tl.program_id(1).to(tl.int64)
+    """A program a block of queries, as in the forward pass."""
+    blocks = tl.cdiv(T, M)
+    start = (blocks - 1 - tl.program_id(0) % blocks) * M
+    bh = (tl.program_id(0) // blocks).to(tl.int64)
     b, h = bh // H, bh % H
     q, dq, lse, delta = q + b * q_b + h * q_h, dq + b * dq_b + h * dq_h, lse + bh * T, delta + bh * T
     k, v = k + b * k_b + h // SHARE * k_g, v + b * v_b + h // SHARE * v_g
@@ -109,9 +110,10 @@ def keys_kernel(q, k, v, do, lse, delta, dk, dv, first, last, scale, T, S, G, bo
                 q_b, q_h, q_t, k_b, k_g, k_s, v_b, v_g, v_s, do_b, do_h, do_t, dk_b, dk_g, dk_s, dv_b, dv_g, dv_s,
                 SHARE: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
                 PAD_D: tl.constexpr, PAD_E: tl.constexpr, M: tl.constexpr, N: tl.constexpr):
-    """Program (j, b G + g): block j of keys; under causality the first have most to do."""
-    start = tl.program_id(0) * N
-    bg = tl.program_id(1).to(tl.int64)
+    """A program a block of keys: a head's blocks side by side, the first first, which causality gives most to do."""
+    blocks = tl.cdiv(S, N)
+    start = tl.program_id(0) % blocks * N
+    bg = (tl.program_id(0) // blocks).to(tl.int64)
     b, g = bg // G, bg % G
     k, dk, v, dv = k + b * k_b + g * k_g, dk + b * dk_b + g * dk_g, v + b * v_b + g * v_g, dv + b * dv_b + g * dv_g
     q, do, first, last = q + b * q_b, do + b * do_b, first + b * bounds_b, last + b * bounds_b
@@ -141,21 +143,23 @@ def keys_kernel(q, k, v, do, lse, delta, dk, dv, first, last, scale, T, S, G, bo
 
 # (M, N, warps, stages, spills): see flash.BLOCKS
 QUERIES = {
-    80: {128: (128, 64, 8, 3, 0), 256: (64, 64, 4, 2, 32), 512: (64, 32, 8, 2, 32),
-         1024: (32, 32, 8, 1, 64), 2048: (16, 16, 4, 1, 512)},
-    90: {128: (128, 64, 8, 3, 0), 256: (128, 64, 8, 2, 32), 512: (128, 32, 8, 2, 64),
-         1024: (32, 32, 8, 1, 64), 2048: (16, 16, 4, 1, 512)},
-    0: {2048: (32, 32, 4, 1, 0)},
+    80: {2: {64: (128, 64, 8, 3, 0), 128: (64, 64, 4, 2, 0), 256: (64, 32, 8, 2, 0)},
+         4: {64: (32, 32, 8, 1, 0), 128: (32, 32, 8, 1, 64), 256: (16, 16, 4, 1, 384)}},
+    90: {2: {64: (128, 64, 8, 3, 64), 128: (128, 64, 8, 2, 0), 256: (128, 32, 8, 2, 64)},
+         4: {64: (64, 32, 8, 1, 0), 128: (32, 32, 8, 1, 64), 256: (16, 16, 4, 1, 384)}},
+    0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},
 }
 KEYS = {
-    80: {128: (32, 128, 8, 3, 0), 256: (64, 64, 8, 2, 64), 512: (32, 64, 8, 1, 128),
-         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
-    90: {128: (64, 128, 8, 3, 128), 256: (64, 128, 8, 2, 320), 512: (32, 64, 8, 2, 400),
-         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
-    100: {128: (64, 128, 8, 3, 600), 256: (64, 128, 8, 2, 1500), 512: (64, 32, 8, 1, 600),
-         1024: (32, 32, 8, 1, 128), 2048: (16, 16, 4, 1, 512)},
-    0: {2048: (32, 32, 4, 1, 0)},
+    80: {2: {64: (32, 128, 8, 3, 0), 128: (64, 64, 8, 2, 64), 256: (32, 64, 8, 1, 192)},
+         4: {64: (32, 32, 8, 1, 0), 128: (32, 32, 8, 1, 320), 256: (16, 16, 4, 1, 768)}},
+    90: {2: {64: (64, 128, 8, 3, 192), 128: (64, 128, 8, 2, 448), 256: (32, 64, 8, 2, 448)},
+         4: {64: (32, 64, 8, 1, 64), 128: (32, 32, 8, 1, 320), 256: (16, 16, 4, 1, 768)}},
+    100: {2: {64: (64, 128, 8, 2, 576), 128: (32, 128, 8, 2, 704), 256: (64, 32, 8, 1, 0)},
+          4: {64: (64, 32, 8, 1, 128), 128: (32, 32, 8, 1, 320), 256: (16, 16, 4, 1, 768)}},
+    0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},
 }
+for table in (QUERIES, KEYS):
+    table[86] = {2: table[80][2] | table[0][2], 4: table[80][4]}
 
 
 def backward(do, q, k, v, o, lse, lo, hi, first, last):
@@ -165,18 +169,18 @@ def backward(do, q, k, v, o, lse, lo, hi, first, last):
     do = do if do.stride(-1) == 1 else do.contiguous()                            # that of sum() has strides of 0
     dq, dk, dv, delta = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), torch.empty_like(lse)
     shape = {"SHARE": H // G, "D": D, "E": E, "PAD_D": PAD_D, "PAD_E": PAD_E}
-    size, arch = row_bytes(D, E, q.dtype), capability(q.device)
+    width, arch = max(PAD_D, PAD_E), capability(q.device)
     one = len(lo) == 1                                                            # intervals for the whole batch
 
     def strides(*tensors):
         return [n for x in tensors for n in x.stride()[:3]]
 
-    M, N, warps, stages, _ = blocks(QUERIES, arch, size)
-    queries_kernel[triton.cdiv(T, M), B * H](
+    M, N, warps, stages, _ = blocks(QUERIES, arch, q.dtype, width)
+    queries_kernel[(triton.cdiv(T, M) * B * H,)](
         q, k, v, o, do, lse, delta, dq, lo, hi, D**-0.5, T, H, 0 if one else T, *strides(q, k, v, o, do, dq),
         M=M, N=N, num_warps=warps, num_stages=stages, **shape)
-    M, N, warps, stages, _ = blocks(KEYS, arch, size)
-    keys_kernel[triton.cdiv(S, N), B * G](
+    M, N, warps, stages, _ = blocks(KEYS, arch, q.dtype, width)
+    keys_kernel[(triton.cdiv(S, N) * B * G,)](
         q, k, v, do, lse, delta, dk, dv, first, last, D**-0.5, T, S, G, 0 if one else S,
         *strides(q, k, v, do, dk, dv), M=M, N=N, num_warps=warps, num_stages=stages, **shape)
     return dq, dk, dv
