@@ -70,7 +70,7 @@ def test_two_nodes_on_one_host(data, alone, tmp_path):
     said = [(job.wait(600), (tmp_path / f"{n}.txt").read_text()) for n, job in enumerate(jobs)]
     assert [code for code, _ in said] == [0, 0], said
     assert sum("wrote" in text for _, text in said) == 1    # one rank speaks
-    np.testing.assert_allclose(curve(tmp_path), alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(curve(tmp_path), alone, rtol=0, atol=1.5e-5)    # log.csv has six digits
 
 
 def test_a_killed_rank_and_a_restart(data, alone, tmp_path):
@@ -86,7 +86,7 @@ def test_a_killed_rank_and_a_restart(data, alone, tmp_path):
     kill_rank(job, 0, tmp_path, after=9)
     assert job.wait(600) == 0, (tmp_path / "2.txt").read_text()
     assert (tmp_path / "2.txt").read_text().count("continuing") == 2
-    np.testing.assert_allclose(curve(tmp_path), alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(curve(tmp_path), alone, rtol=0, atol=1.5e-5)    # log.csv has six digits
 
 
 @pytest.mark.parametrize("words, says", [

@@ -4,7 +4,8 @@ Several processes train one model: data parallelism with the all-reduce in sight
     torchrun --nproc-per-node 2 train/train.py --data ... --tokenizer ...    # one machine, two ranks
     torchrun --nproc-per-node 2 train/distributed.py                         # what a step's all-reduce costs, four ways
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 train/train.py ...
-                                 # two machines: the same line on both, and an --out that both can see
+                                 # two machines: the same line on both, and an --out that both can see; with
+                                 # --max-restarts, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it (see joined)
 
 (python train/distributed.py, without torchrun, is one process and says that it has nobody to send to.)
 
@@ -115,10 +116,14 @@ def joined(where, patience=600):
     if "RANK" not in os.environ:
         yield World()
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if where.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=datetime.timedelta(seconds=patience))
+    patience = datetime.timedelta(seconds=patience)
+    store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":            # torchrun keeps its store when it restarts, with the
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)    # addresses of the dead in it
+    dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=patience, store=store, rank=rank,
+                            world_size=size)
     with open(os.devnull, "w") if rank else contextlib.nullcontext(sys.stdout) as out, contextlib.redirect_stdout(out):
         try:
             yield World(rank, size)
