@@ -51,7 +51,7 @@ def put(base, stride, rows, limit, value, D: tl.constexpr, PAD: tl.constexpr):
 
 @triton.jit
 def dot(a, b, acc):
-    """acc + a b, summed in float32. Of float32 factors tensor cores take three products of halves (3xTF32), not one."""
+    """acc + a b, summed in float32. Float32 factors: three products of halves on tensor cores (3xTF32), not one."""
     if INTERPRETED:  # its dot takes bfloat16 for integers; the same numbers in float32 give the same products
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, acc, input_precision="tf32x3")
@@ -137,11 +137,11 @@ def forward_kernel(q, k, v, o, lse, lo, hi, scale, T, H, bounds_b,
 # block sizes
 
 # (M, N, warps, stages, spills) by compute capability, bytes of a number and channels. Chosen by what kernels/compile.py
-# says: the largest blocks that stay in registers. `spills` is what it may find, in bytes a thread: numbers put aside
-# outside of the inner loops. Nothing here has been timed. float32 wants small blocks: 3xTF32 makes three of each number.
+# says of them: large blocks whose inner loops stay in registers. Nothing here has been timed. `spills` is what it may
+# find, in bytes a thread, put aside outside of those loops. float32's blocks are small: 3xTF32 triples its registers.
 BLOCKS = {
     80: {2: {64: (128, 64, 4, 3, 64), 128: (128, 64, 8, 3, 64), 256: (64, 64, 8, 2, 64)},
-         4: {64: (64, 32, 8, 1, 0), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
+         4: {64: (64, 32, 8, 1, 64), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
     90: {2: {64: (128, 64, 4, 3, 0), 128: (128, 128, 8, 2, 0), 256: (128, 64, 8, 2, 64)},
          4: {64: (64, 32, 8, 2, 0), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
     0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},  # the interpreter
@@ -154,7 +154,7 @@ def pads(D, E):
     return max(16, triton.next_power_of_2(D)), max(16, triton.next_power_of_2(E))
 
 
-def blocks(table, arch, dtype, width):
+def sizes(table, arch, dtype, width):
     """The table's entry for a GPU (the newest generation not newer than it) and tiles of that many channels at most."""
     rows = table[max(known for known in table if known <= arch)][dtype.itemsize]
     return rows[min(most for most in rows if most >= width)]
@@ -175,7 +175,7 @@ def forward(q, k, v, lo, hi):
     """o (B, H, T, E), laid out as (B, T, H, E), and L (B, H, T) float32 in nats; shapes as in attend()"""
     (B, H, T, D), (S, E) = q.shape, v.shape[2:]
     PAD_D, PAD_E = pads(D, E)
-    M, N, warps, stages, _ = blocks(BLOCKS, capability(q.device), q.dtype, max(PAD_D, PAD_E))
+    M, N, warps, stages, _ = sizes(BLOCKS, capability(q.device), q.dtype, max(PAD_D, PAD_E))
     o = q.new_empty(B, T, H, E).transpose(1, 2)
     lse = q.new_empty(B, H, T, dtype=torch.float32)
     forward_kernel[(triton.cdiv(T, M) * B * H,)](
@@ -246,7 +246,7 @@ HEADS = [(torch.bfloat16, 64, 64), (torch.bfloat16, 128, 128), (torch.bfloat16, 
 def build(name, kernel, table, arch, pointers, kind, D, E):
     """One line of builds(): `pointers` are types by name; the numbers without a type are strides, multiples of 16."""
     PAD_D, PAD_E = pads(D, E)
-    M, N, warps, stages, spills = blocks(table, arch, kind, max(PAD_D, PAD_E))
+    M, N, warps, stages, spills = sizes(table, arch, kind, max(PAD_D, PAD_E))
     constants = {"SHARE": 4, "D": D, "E": E, "PAD_D": PAD_D, "PAD_E": PAD_E, "M": M, "N": N}
     types = {"scale": "fp32", **{name: "i32" for name in ("T", "S", "H", "G", "bounds_b")}, **pointers}
     signature = {name: types.get(name, "i32:16") for name in kernel.arg_names if name not in constants}

@@ -22,7 +22,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.flash import HEADS, LOG2E, blocks, build, capability, dot, pads, put, tile, walk
+from kernels.flash import HEADS, LOG2E, build, capability, dot, pads, put, sizes, tile, walk
 
 
 # ----------------------------------------------------------------------------
@@ -150,7 +150,7 @@ QUERIES = {
     0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},
 }
 KEYS = {
-    80: {2: {64: (32, 128, 8, 3, 0), 128: (64, 64, 8, 2, 64), 256: (32, 64, 8, 1, 192)},
+    80: {2: {64: (32, 128, 8, 3, 192), 128: (64, 64, 8, 2, 128), 256: (32, 64, 8, 1, 192)},
          4: {64: (32, 32, 8, 1, 0), 128: (32, 32, 8, 1, 320), 256: (16, 16, 4, 1, 768)}},
     90: {2: {64: (64, 128, 8, 3, 192), 128: (64, 128, 8, 2, 448), 256: (32, 64, 8, 2, 448)},
          4: {64: (32, 64, 8, 1, 64), 128: (32, 32, 8, 1, 320), 256: (16, 16, 4, 1, 768)}},
@@ -175,11 +175,11 @@ def backward(do, q, k, v, o, lse, lo, hi, first, last):
     def strides(*tensors):
         return [n for x in tensors for n in x.stride()[:3]]
 
-    M, N, warps, stages, _ = blocks(QUERIES, arch, q.dtype, width)
+    M, N, warps, stages, _ = sizes(QUERIES, arch, q.dtype, width)
     queries_kernel[(triton.cdiv(T, M) * B * H,)](
         q, k, v, o, do, lse, delta, dq, lo, hi, D**-0.5, T, H, 0 if one else T, *strides(q, k, v, o, do, dq),
         M=M, N=N, num_warps=warps, num_stages=stages, **shape)
-    M, N, warps, stages, _ = blocks(KEYS, arch, q.dtype, width)
+    M, N, warps, stages, _ = sizes(KEYS, arch, q.dtype, width)
     keys_kernel[(triton.cdiv(S, N) * B * G,)](
         q, k, v, do, lse, delta, dk, dv, first, last, D**-0.5, T, S, G, 0 if one else S,
         *strides(q, k, v, do, dk, dv), M=M, N=N, num_warps=warps, num_stages=stages, **shape)
