@@ -7,8 +7,8 @@ and weight decay outside the gradient (Loshchilov and Hutter 2017, algorithm 2, 
     w <- w - lr wd w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 m and v start at zero, so after t steps they hold only 1 - b^t of an average: the divisions undo that.
-It equals torch.optim.AdamW, in the same order of operations. Every element is for itself, so a rank that holds a
-part of a parameter (train/sharded.py) updates that part.
+It equals torch.optim.AdamW to rounding: sqrt(1 - b2^t) is taken out of the denominator, which saves a pass over
+memory. Every element is for itself, so a rank that holds a part of a parameter (train/sharded.py) updates that part.
 """
 
 import torch
@@ -35,10 +35,11 @@ class AdamW:
             if p.grad is None:
                 continue
             p, m, v, g = local(p), local(m), local(v), local(p.grad)
-            p.mul_(1 - self.lr * self.weight_decay)
+            if self.weight_decay:
+                p.mul_(1 - self.lr * self.weight_decay)
             m.lerp_(g, 1 - b1)
             v.mul_(b2).addcmul_(g, g, value=1 - b2)
-            p.addcdiv_(m, (v.sqrt() / fix2**0.5).add_(self.eps), value=-self.lr / fix1)
+            p.addcdiv_(m, v.sqrt().add_(self.eps * fix2**0.5), value=-self.lr * fix2**0.5 / fix1)
 
     def zero_grad(self):
         for p in self.params:

@@ -7,9 +7,9 @@ Speed beside nanoGPT: tokens a second of a training step at its own shapes, ours
 
 A step is what either script does between two lines of its log: a batch, forward, backward, clipping, AdamW, all in
 float32 without compiling. nanoGPT's is its model.py and its optimizer with the lines of its train.py around them.
-Ours is train/step.py with train/adamw.py and the loader of train/train.py, on random ids, for GPT-2's shape
-(gpt/model.py, the same parameters as nanoGPT's) and for a Llama of the same layers and width.
-(gpt/race.py races whole runs to a loss.)
+Ours is train/step.py with train/adamw.py: GPT-2's shape (gpt/model.py, nanoGPT's own parameters) and a Llama of the
+same layers and width on nanoGPT's random windows (train/windows.py), and the Llama on packed documents that do
+not see each other, as train/train.py has them. (gpt/race.py races whole runs to a loss.)
 """
 
 import os, sys
@@ -33,6 +33,7 @@ from train.device import device, prepare
 from train.loader import Loader, Shards
 from train.log import write_metrics
 from train.step import optimize
+from train.windows import RandomWindows
 
 SHAPES = {"4 x 128, context 64": (4, 4, 128, 64, 12), "6 x 384, context 256": (6, 6, 384, 256, 8)}
 VOCAB = 65                                                   # Shakespeare's characters, as in nanoGPT's README
@@ -42,7 +43,7 @@ def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
     add("--nanogpt", type=Path, required=True, help="a clone of it")
-    add("--steps", type=int, default=30, help="timed steps of each, after three more [%(default)s]")
+    add("--steps", type=int, default=20, help="timed steps of each, after three more [%(default)s]")
     add("--out", type=Path, default=Path("out/train/race"), help="where to write [%(default)s]")
     return p.parse_args(argv)
 
@@ -70,12 +71,12 @@ def theirs(folder, layers, heads, width, context, rows, ids):
     return step
 
 
-def ours(kind, layers, heads, width, context, rows, ids, where):
-    """A function that takes one step as train/train.py does, for one of the two models."""
+def ours(kind, packed, layers, heads, width, context, rows, ids, where):
+    """A function that takes one step as we do, for one of the two models."""
     model = prepare(GPT(GPTConfig(context, VOCAB, layers, heads, width, bias=False)) if kind == "gpt2" else
                     Llama(Config(VOCAB, layers, heads, heads, width, 8 * width // 3, context, qk_norm=True)), where)
     optimizer, mixed = AdamW(model.parameters(), weight_decay=0.1), Mixed(where, torch.float32)
-    loader = Loader(Shards([ids], 0), 0, rows, context)
+    loader = Loader(Shards([ids], 0), 0, rows, context) if packed else RandomWindows([ids], rows, context)
 
     def step():
         return optimize(model, [(optimizer, 1e-3)], loader.next(), 1.0, 1.0, where, mixed=mixed)[0].item()
@@ -102,12 +103,13 @@ def main(argv=None):
     print(f"float32 on {where}, {torch.get_num_threads()} threads; thousand tokens a second, and the ratio to nanoGPT")
     for name, (layers, heads, width, context, rows) in SHAPES.items():
         shape = layers, heads, width, context, rows, ids
-        taken = race(args.steps, {"nanoGPT": theirs(args.nanogpt, *shape), "gpt2": ours("gpt2", *shape, where),
-                                  "llama": ours("llama", *shape, where)})
+        taken = race(args.steps, {"nanoGPT": theirs(args.nanogpt, *shape), "gpt2": ours("gpt2", False, *shape, where),
+                                  "llama": ours("llama", False, *shape, where),
+                                  "llama, packed": ours("llama", True, *shape, where)})
         for runner, seconds in taken.items():
             rate = rows * context / seconds
-            numbers[f"{runner}_{width}_tokens_per_second"] = rate
-            print(f"{name:22s} {runner:8s} {rate / 1e3:8.1f} {taken['nanoGPT'] / seconds:6.2f}x", flush=True)
+            numbers[f"{runner.replace(', ', '_')}_{width}_tokens_per_second"] = rate
+            print(f"{name:22s} {runner:14s} {rate / 1e3:8.1f} {taken['nanoGPT'] / seconds:6.2f}x", flush=True)
     write_metrics(args.out, seconds=time.time() - start, numbers=numbers)
     print(f"wrote {args.out}/metrics.json")
 

@@ -13,6 +13,12 @@ from train.amp import Mixed
 from train.distributed import World, whole
 
 
+def mean_loss(model, batch, where):
+    """Nats per target. batch: x, y, doc, positions of packed documents, or x, y of windows (train/windows.py)"""
+    x, y, *packed = (t.to(where, non_blocking=True) for t in batch)
+    return model(x, y, **dict(zip(("doc", "positions"), packed)))[1]
+
+
 def gradients(model, batch, where, micro, world, mixed):
     """
     Adds to every p.grad the gradient of the step's loss, and returns that loss, nats per target.
@@ -21,10 +27,9 @@ def gradients(model, batch, where, micro, world, mixed):
     count, mine, total = (batch[1] >= 0).sum().item(), world.share(batch), 0
     parts = list(zip(*(t.split(micro or len(t)) for t in mine)))
     for n, part in enumerate(parts, 1):
-        x, y, doc, positions = (t.to(where, non_blocking=True) for t in part)
         share = (part[1] >= 0).sum().item() / count
         with mixed.autocast():
-            loss = model(x, y, positions=positions, doc=doc)[1] * share
+            loss = mean_loss(model, part, where) * share
         world.last = n == len(parts)                         # only then are gradients complete, and sent
         mixed.scaled(loss).backward()
         total += loss.detach()
@@ -47,7 +52,7 @@ def optimize(model, optimizers, batch, factor, clip, where, *, micro=None, world
     norm = whole(get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     finite = bool(norm.isfinite())
     good = finite if guard is None else guard.accepts(loss.item(), finite)
-    if good:
+    if good and norm > clip:
         clip_grads_with_norm_(model.parameters(), clip, norm)
     for optimizer, peak in optimizers:
         if good:
@@ -65,10 +70,10 @@ def evaluate(model, batches, where, *, world=None, mixed=None):
     model.eval()
     total = torch.zeros(2, dtype=torch.float64)              # nats, targets
     for batch in batches:
-        x, y, doc, positions = (t.to(where) for t in world.share(batch))
-        n = (y >= 0).sum().item()
+        mine = world.share(batch)
+        n = (mine[1] >= 0).sum().item()
         with mixed.autocast():
-            loss = model(x, y, positions=positions, doc=doc)[1]
+            loss = mean_loss(model, mine, where)
         total += torch.tensor([loss.item() * n, n], dtype=torch.float64)
     model.train()
     nats, targets = world.sum(total.to(where)).tolist()
