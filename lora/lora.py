@@ -69,7 +69,7 @@ class Adapter(nn.Module):
 
     def lengths(self, weight):
         """|W + scale BA| of each row, (out,). No gradient flows through it: Liu et al. 2024, section 4.3"""
-        return (weight.detach() + self.delta(weight.dtype).detach()).norm(dim=1)
+        return (weight.detach() + self.delta(weight.dtype).detach()).norm(dim=1).clamp(min=1e-12)
 
     def forward(self, x, y, weight):
         """x: (..., in);  y = W x: (..., out);  returns: y with this adapter"""
@@ -212,7 +212,7 @@ def merge(model, name="default"):
             adapter, weight = layer.adapters[name], layer.weight
             total = weight + adapter.delta()                 # in float32 at least
             if adapter.m is not None:
-                total *= (adapter.m / total.norm(dim=1))[:, None]
+                total *= (adapter.m / total.norm(dim=1).clamp(min=1e-12))[:, None]
             layer.unmerged = weight.clone()
             weight.copy_(total)
     model.select(None)
