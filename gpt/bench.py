@@ -2,7 +2,7 @@
 How fast the engine reads and writes, beside the machine's own memory and beside transformers' generate, in one run.
 
     python gpt/bench.py                                     # GPT-2 124M and the speedrun's shape: about two minutes
-    python gpt/bench.py --shape small --checkpoint out/tinyworld/model        # a trained model in place of random weights
+    python gpt/bench.py --shape small --checkpoint out/tinyworld/model        # a trained model
     python gpt/bench.py --shape tiny --tokens 8 --rounds 1  # seconds, to see that it runs
 
 Each way takes its turn in every round, so that what else the machine does meets them all; the median round counts. A
@@ -40,6 +40,7 @@ from gpt.frozen import freeze
 from gpt.kinds import build
 from gpt.llama import Config
 from gpt.model import GPTConfig
+from gpt.prefix import Prefixes
 
 SHAPES = {"gpt2": GPTConfig(), "tiny": Config(64, 2, 2, 2, 16, 32, 64, qk_norm=True),
           "small": Config(2048, 4, 4, 4, 128, 352, 512, qk_norm=True)}             # train/presets.py's for a CPU
@@ -79,6 +80,22 @@ def ours(model, prompts, tokens):
     while engine.busy:
         engine.step()
     return first - start, time.perf_counter() - first
+
+
+def second_turn(model, prompt, tokens):
+    """Seconds to the first id of a conversation's second turn, without prefixes and with them."""
+    seconds = []
+    for prefixes in (None, Prefixes()):
+        engine = Engine(model, Endless(model.config.vocab_size), 1, prefixes=prefixes)
+        for turn in (prompt, None):
+            reply = engine.submit(turn or reply.prompt + reply.ids + prompt[:8], tokens)
+            start = time.perf_counter()
+            engine.step()
+            first = time.perf_counter() - start
+            while engine.busy:
+                engine.step()
+        seconds.append(first)
+    return seconds
 
 
 @torch.inference_mode()
@@ -147,6 +164,10 @@ def table(shape, model, made, args, memory):
                 line += f" {speed / 1e9:6.1f} {speed / memory:10.0%}"
                 line += f" {rates[way] / best:15.2f}" if best else ""
             print(line, flush=True)
+    whole, rest = second_turn(model, prompts[0], args.tokens)
+    numbers |= {f"{shape}_second_turn_seconds": whole, f"{shape}_second_turn_with_prefixes_seconds": rest}
+    print(f"first id of a second turn of {args.prompt + args.tokens + 8} tokens: {1e3 * whole:.1f} ms, "
+          f"with the first turn's keys and values kept {1e3 * rest:.1f} ms")
     return numbers
 
 
@@ -185,7 +206,7 @@ def main(argv=None):
         torch.set_num_threads(args.threads)
     models = {shape: load(shape, args) for shape in args.shape}
     for shape, model in models.items():
-        if args.prompt + args.tokens >= model.config.context:
+        if args.prompt + 2 * args.tokens + 8 >= model.config.context:                # two turns
             sys.exit(f"{shape} holds {model.config.context} tokens. Give fewer with --prompt and --tokens")
     peer = args.peer and all(importlib.util.find_spec(name) for name in ("transformers", "safetensors"))
     if args.peer and not peer:
@@ -195,7 +216,8 @@ def main(argv=None):
     numbers = {"memory_bytes_per_second": memory, "threads": torch.get_num_threads()}
     for shape, model in models.items():
         numbers |= table(shape, model, ways(model, shape, peer), args, memory)
-    write_metrics(args.out, "gpt/bench.py", argv, seed=args.seed, seconds=round(time.time() - began, 1), numbers=numbers)
+    write_metrics(args.out, "gpt/bench.py", argv, seed=args.seed, seconds=round(time.time() - began, 1),
+                  numbers=numbers)
     print(f"\nwrote {args.out}/metrics.json")
 
 

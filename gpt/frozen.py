@@ -101,7 +101,7 @@ class Frozen:
             y = F.scaled_dot_product_attention(q, all_k, all_v, mask, enable_gqa=H != G)
             x = product(y.numpy().reshape(B, -1), layer.out, x)
             up = product(unit(x, floor), layer.up)                                # (B, 2N)
-            half = up[:, :N]                                                      # of the gate: silu(2a) = a + a tanh(a)
+            half = up[:, :N]                                                      # the gate's: silu(2a) = a + a tanh(a)
             x = product((half + half * np.tanh(half)) * up[:, N:], layer.down, x)
         lengths += 1
         return product(unit(x, floor), self.head)
@@ -117,7 +117,7 @@ class Frozen:
 
 @torch.no_grad()
 def freeze(model):
-    """A Frozen copy of a Llama in float32 or float64 on the CPU; any other model, and one with adapters or int8, itself."""
+    """A Frozen copy of a Llama in float32 or float64 on the CPU; any other model, adapters or int8 in it, itself."""
     weight = next(model.parameters())
     numeric = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
     known = {type(module) for module in model.modules()} <= KNOWN

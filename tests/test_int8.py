@@ -12,7 +12,7 @@ from gpt.engine import Sampling, generate
 from gpt.int8 import Int8Linear, plain, product, quantize, rounded
 from tests.test_engine import SHAPE, TOKENIZER, model_of, prompts, variants
 
-SIZES = [(1, 768, 96), (8, 17, 5), (3, 64, 64), (1, 1, 1), (40, 33, 130)]    # typical, nothing even, smallest, many rows
+SIZES = [(1, 768, 96), (8, 17, 5), (3, 64, 64), (1, 1, 1), (40, 33, 130)]  # typical, nothing even, smallest, many rows
 
 
 def drawn(M, K, N, seed=0):
@@ -32,7 +32,7 @@ def test_the_sum_is_one_of_integers(size):
         for n in range(min(size[2], 9)):
             total = sum(int(a) * int(b) for a, b in zip(X[m], small.weight[n]))
             want = float(r[m]) * float(small.scale[n]) * total + float(small.bias[n].detach())
-            assert abs(float(plain(x, small.weight, small.scale, small.bias)[m, n]) - want) < 1e-5 * (1 + abs(want))
+            assert abs(plain(x, small.weight, small.scale, small.bias)[m, n].item() - want) < 1e-5 * (1 + abs(want))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

