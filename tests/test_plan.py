@@ -12,16 +12,15 @@ from train.hardware import DEVICES
 from train.presets import PRESETS
 from train.published import RUNS
 
-SMALL = dict(vocab_size=2048, n_layer=3, n_head=4, n_kv_head=2, n_embd=256, n_hidden=704, context=256)
-SMALL_GPT = dict(vocab_size=2048, n_layer=3, n_head=4, n_embd=256, block_size=256)
+SMALL = dict(vocab_size=2048, n_layer=2, n_head=4, n_kv_head=2, n_embd=256, n_hidden=704, context=256)
+SMALL_GPT = dict(vocab_size=2048, n_layer=2, n_head=4, n_embd=256, block_size=256)
 
 
 def gb(text, row, column):
     """A figure of the plan's table of memory."""
-    lines = text.splitlines()
-    head = next(line for line in lines if line.startswith("GB on a device"))
-    names = head.replace("GB on a device", "").split()
-    return float(next(line for line in lines if line.startswith(row + " ")).replace(row, "").split()[names.index(column)])
+    head, found = (next(line for line in text.splitlines() if line.startswith(start + " ")).removeprefix(start).split()
+                   for start in ("GB on a device", row))
+    return float(found[head.index(column)])
 
 
 def said(capsys, *argv):
@@ -33,8 +32,8 @@ def said(capsys, *argv):
 @pytest.mark.parametrize("kind, config, checkpointing", [("llama", SMALL, False), ("gpt2", SMALL_GPT, True)])
 def test_memory_is_what_a_step_takes(kind, config, checkpointing):
     """Within 10% of the peak that the system saw, in a process of its own."""
-    counted = memory.step_bytes(kind, config, 16, 256, precision="fp32", checkpointing=checkpointing)["peak"]
-    assert counted == pytest.approx(memory.measured(kind, config, 16, 256, "fp32", checkpointing), rel=0.10)
+    counted = memory.step_bytes(kind, config, 12, 256, precision="fp32", checkpointing=checkpointing)["peak"]
+    assert counted == pytest.approx(memory.measured(kind, config, 12, 256, "fp32", checkpointing), rel=0.10)
 
 
 def test_memory_parts():
@@ -46,7 +45,7 @@ def test_memory_parts():
     sharded = memory.step_bytes("llama", SMALL, 2, 256, shards=4)
     assert sharded["moments"] == 2 * P and sharded["activations"] == one["activations"]
     again = memory.step_bytes("llama", SMALL, 2, 256, checkpointing=True)
-    assert again["activations"] < 0.6 * one["activations"]
+    assert again["activations"] < 0.7 * one["activations"]
 
 
 def test_activations_by_hand():
@@ -74,7 +73,8 @@ def test_the_comparison_has_teeth():
     """A planner that knew only 6 P and one utilization for all would miss the held-out rows that this one meets."""
     def naive(run):
         job = plan.job_of(run)
-        return 6 * plan.count(job.kind, job.config, job.length).P * run.tokens / (0.5 * job.device.flops * run.gpus) / 3600
+        P = plan.count(job.kind, job.config, job.length).P
+        return 6 * P * run.tokens / (0.5 * job.device.flops * run.gpus) / 3600
     held_out = [run for run in RUNS if not run.calibration]
     assert sum(abs(naive(run) / run.hours - 1) < 0.1 for run in held_out) < \
         sum(abs(plan.hours(plan.job_of(run)) / run.hours - 1) < 0.1 for run in held_out)

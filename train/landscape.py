@@ -147,8 +147,8 @@ def draw(path, axis, lines, plane, way):
         (x, y), values, points, steps, share = way
         contours(figure, places[2], x, y, values, values.min())
         places[2].plot(points[:, 0], points[:, 1], "o-", color="#d55e00", markersize=4, linewidth=1.4)
-        for n in {0, len(steps) - 1}:
-            places[2].annotate(f"step {steps[n]:,}", points[n], xytext=(6, 6), textcoords="offset points", fontsize=9,
+        for n, offset in (0, (6, 6)), (-1, (8, -14)):
+            places[2].annotate(f"step {steps[n]:,}", points[n], xytext=offset, textcoords="offset points", fontsize=9,
                                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1})
         places[2].set(title=f"The way of training: {share:.0%} of it lies in this plane",
                       xlabel="first principal component, L2", ylabel="second, L2")

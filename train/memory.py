@@ -30,17 +30,21 @@ from gpt.kinds import KINDS
 from train.adamw import AdamW
 from train.device import prepare
 
-CHUNK = 512                  # rows of logits that kernels/cross_entropy.py makes at once
 CASES = [("llama", dict(vocab_size=4096, n_layer=6, n_head=8, n_kv_head=4, n_embd=512, n_hidden=1408, context=512,
                         qk_norm=True)),
          ("gpt2", dict(vocab_size=4096, n_layer=6, n_head=8, n_embd=512, block_size=512))]
 
 
-def meta(kind, config):
-    """The model without memory, to count its parameters."""
+@lru_cache
+def shapes(kind, items):
     Config, Model = KINDS[kind]
     with torch.device("meta"):
-        return Model(Config(**config))
+        return Model(Config(**dict(items)))
+
+
+def meta(kind, config):
+    """The model without memory, to count its parameters."""
+    return shapes(kind, tuple(config.items()))
 
 
 def autocast(precision):
@@ -78,7 +82,7 @@ def activations(kind, config, rows, length, precision):
     return rows * row, fixed, rows * (f[1, 2] - f[1, 1] - row)
 
 
-def head(kind, config, tokens, precision):
+def head(kind, config, tokens, precision, chunk):
     """
     Bytes while the loss is made, and what its backward pass leaves for the blocks'. GPT-2 makes all logits;
     the others a chunk of them, and both gradients in the forward pass (kernels/cross_entropy.py).
@@ -88,22 +92,24 @@ def head(kind, config, tokens, precision):
     if kind == "gpt2":                       # log-softmax, its gradient and that of the logits, all float32
         return 12 * tokens * V, left
     cast = wide * V * C if precision == "amp" else 0
-    return left + wide * (min(CHUNK, tokens) * V + tokens * C) + 4 * V * C + cast, left
+    return left + wide * (min(chunk, tokens) * V + tokens * C) + 4 * V * C + cast, left
 
 
 def step_bytes(kind, config, rows, length, *, precision="amp", shards=1, checkpointing=False, accumulate=False,
-               moments=8, process=0):
+               moments=8, chunk=512, process=0):
     """
     Peak of a training step on one device, in bytes, by part.
     shards: over how many devices weights, gradients and moments are cut;  accumulate: gradients outlive a backward pass
-    moments: bytes a parameter of optimizer state, 8 for AdamW;  process: what the program takes before it has a model
+    moments: bytes a parameter of optimizer state, 8 for AdamW;  chunk: rows of logits that are made at once
+    process: what the program takes before it has a model
     """
     model, tokens, L = meta(kind, config), rows * length, config["n_layer"]
     P, E = sum(p.numel() for p in model.parameters()), by_part(model)["embedding"]
     wide = 4 if precision == "fp32" else 2
     block, cast, outside = activations(kind, config, rows, length, precision)
-    loss, left = head(kind, config, tokens, precision)
-    # sharded: whole are the root, in float32 (train/sharded.py), a block, and the next one on its way
+    loss, left = head(kind, config, tokens, precision, chunk)
+    # sharded: whole are the root, in float32 (train/sharded.py), a block, and the next one on its way; at the end the
+    # root's gradient, once more in the form in which it is scattered, and as often while it is sent
     whole = 4 * E + 2 * wide * (P - E) // L if shards > 1 else 0
     stored = L * 4 * tokens * config["n_embd"] if checkpointing else (L - 1) * block     # float32 enters a block
     parts = {"weights": 4 * P // shards, "moments": moments * P // shards, "gradients": 4 * P // shards,
@@ -112,7 +118,7 @@ def step_bytes(kind, config, rows, length, *, precision="amp", shards=1, checkpo
     working = 2 * wide * tokens * config.get("n_hidden", 4 * config["n_embd"])           # gradients on their way
     peaks = {"loss": state + parts["copies"] + outside + stored + (0 if checkpointing else block) + loss,
              "last block": state + parts["copies"] + parts["activations"] + left + working,
-             "last gradient": 4 * P // shards * (2 + moments // 4) + (whole and whole + 8 * E),
+             "last gradient": 4 * P // shards * (2 + moments // 4) + (whole and whole + 16 * E),
              "update": 4 * P // shards * (2 + moments // 4) + 8 * max(p.numel() for p in model.parameters()) // shards}
     when = max(peaks, key=peaks.get)
     return parts | {"peak": process + peaks[when], "when": when}

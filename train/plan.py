@@ -25,7 +25,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import torch
+
 from gpt.describe import by_part, flops, idle
+from train.device import bfloat16_is_fast
 from train.hardware import DEVICES, Device, cpu
 from train.memory import meta, step_bytes
 from train.presets import PRESETS
@@ -34,7 +37,7 @@ from train.published import RUNS
 CONSTANTS = {                # python train/plan.py --calibrate
     "ampere": 0.792,         # of the peak, in matrix products; the data sheet's peak is at a clock that power forbids
     "hopper": 0.597,
-    "cpu": 0.8,              # of a product of 1024 x 1024, measured here; not calibrated
+    "cpu": 0.43,             # of a product of 1024 x 1024: `train.py --preset tiny` on the two cores of one machine
     "fused": 66.9,           # numbers read or written between the products, in channels, for each layer and token
     "eager": 194.0,
 }
@@ -189,9 +192,10 @@ def shards_of(parallel, gpus, nodes):
 
 def memory(job, precision="amp"):
     """train/memory.py's parts and peak for one device of the job."""
-    process = 0.4e9 if job.device.name == "this CPU" else 1.5e9            # the program; on a GPU the context and NCCL
+    here = job.device.name == "this CPU"
     return step_bytes(job.kind, dict(job.config), job.batch, job.length, precision=precision, shards=job.shards,
-                      checkpointing=job.checkpointing, accumulate=job.accumulate > 1, process=int(process))
+                      checkpointing=job.checkpointing, accumulate=job.accumulate > 1, chunk=512 if here else 4096,
+                      process=400_000_000 if here else 1_500_000_000)       # the program; on a GPU its context and NCCL
 
 
 def room(job):
@@ -297,8 +301,8 @@ def parse(argv):
     add("--nodes", type=int, default=1, help="[%(default)s]")
     add("--parallel", choices=["none", "ddp", "fsdp", "hybrid"], help="[the preset's, else fsdp]")
     add("--checkpointing", action=argparse.BooleanOptionalAction, help="of activations [the preset's]")
-    add("--precision", choices=["fp32", "amp"], default="amp", help="amp computes in bfloat16 [%(default)s]")
-    add("--eager", action="store_true", help="the code is not compiled")
+    add("--precision", choices=["fp32", "amp"], help="amp computes in bfloat16 [amp where that is fast]")
+    add("--eager", action="store_true", help="the code is not compiled, as on a CPU it never is")
     add("--mfu", type=float, help="believe this utilization, 0 to 1, instead of the model's")
     add("--network", type=float, help="a device's share of its node's network, GB/s [the table's]")
     add("--price", type=float, help="dollars a device and hour [the table's, where it has one]")
@@ -347,7 +351,7 @@ def job_from(args):
     again = preset is not None and preset.checkpointing if args.checkpointing is None else args.checkpointing
     return Job(device, GENERATION.get(args.device, "cpu"), args.gpus, args.nodes, kind, tuple(config.items()), length,
                batch, args.rows or (preset.rows if preset else batch * world), tokens,
-               shards_of(parallel, args.gpus, args.nodes), not args.eager, again)
+               shards_of(parallel, args.gpus, args.nodes), not args.eager and args.device != "cpu", again)
 
 
 def main(argv=None):
@@ -357,7 +361,8 @@ def main(argv=None):
     elif args.calibrate:
         print("\n".join(f"{name:8s} {value:.4g}" for name, value in calibrate().items()))
     else:
-        print("\n".join(plan(job_from(args), args.precision, args.mfu, args.price)))
+        fast = args.device != "cpu" or bfloat16_is_fast(torch.device("cpu"))
+        print("\n".join(plan(job_from(args), args.precision or ("amp" if fast else "fp32"), args.mfu, args.price)))
 
 
 if __name__ == "__main__":
