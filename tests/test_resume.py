@@ -2,6 +2,7 @@
 A run that is killed at any instant continues to the same bits; one that is not wanted any more stops in one line.
 """
 
+import csv
 import errno
 import json
 import math
@@ -53,8 +54,8 @@ def test_patience_keeps_the_best(data, tmp_path):
     """On 400 short documents a large rate soon overfits: the run stops early and ends on its best weights."""
     run(command(data, tmp_path, "--patience", 2, "--eval-every", 3, "--tokens", 2_000_000, "--cooldown", 0.1))
     metrics = json.loads((tmp_path / "metrics.json").read_text())["numbers"]
-    rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
-    seen = [float(row[7]) for row in rows[1:] if row[7]]
+    rows = csv.DictReader((tmp_path / "log.csv").read_text().splitlines())
+    seen = [float(row["valid_loss_nats"]) for row in rows if row["valid_loss_nats"]]
     assert metrics["steps"] < metrics["steps_planned"]
     assert math.isclose(metrics["valid_loss_nats"], min(seen), abs_tol=1e-4)
     assert min(seen) < min(seen[-2:])

@@ -7,9 +7,9 @@ Speed beside nanoGPT: tokens a second of a training step at its own shapes, ours
 
 A step is what either script does between two lines of its log: a batch, forward, backward, clipping, AdamW, all in
 float32 without compiling. nanoGPT's is its model.py and its optimizer with the lines of its train.py around them.
-Ours is train/step.py with train/adamw.py: GPT-2's shape (gpt/model.py, nanoGPT's own parameters) and a Llama of the
-same layers and width on nanoGPT's random windows (train/windows.py), and the Llama on packed documents that do
-not see each other, as train/train.py has them. (gpt/race.py races whole runs to a loss.)
+Ours is train/step.py with train/adamw.py: gpt/model.py with nanoGPT's GELU, so that it is the same function, and a
+Llama of the same layers and width, both on random windows as nanoGPT's (train/windows.py); and the Llama on packed
+documents that do not see each other, as train/train.py has them. (gpt/race.py races whole runs to a loss.)
 """
 
 import os, sys
@@ -75,6 +75,9 @@ def ours(kind, packed, layers, heads, width, context, rows, ids, where):
     """A function that takes one step as we do, for one of the two models."""
     model = prepare(GPT(GPTConfig(context, VOCAB, layers, heads, width, bias=False)) if kind == "gpt2" else
                     Llama(Config(VOCAB, layers, heads, heads, width, 8 * width // 3, context, qk_norm=True)), where)
+    for module in model.modules():                           # GPT-2's GELU is the one with tanh, which is slower;
+        if hasattr(module, "gelu"):                          # nanoGPT's is the exact one
+            module.gelu = torch.nn.GELU()
     optimizer, mixed = AdamW(model.parameters(), weight_decay=0.1), Mixed(where, torch.float32)
     loader = Loader(Shards([ids], 0), 0, rows, context) if packed else RandomWindows([ids], rows, context)
 

@@ -23,6 +23,7 @@ import torch
 from bpe import shards
 from bpe.bpe import Tokenizer
 from gpt import checkpoint
+from gpt.describe import flops
 from gpt.kinds import KINDS, build
 from gpt.lookback import look_back
 from train import sharded
@@ -31,8 +32,9 @@ from train.amp import DTYPES, Mixed
 from train.device import ATTENTION, attention, device, prepare
 from train.distributed import joined
 from train.guard import Guard
+from train.hardware import peak_flops
 from train.loader import Loader, Shards
-from train.log import Log, progress, write_metrics
+from train.log import SINKS, Log, progress, write_metrics
 from train.muon import Muon, split
 from train.presets import PRESETS
 from train.schedule import cosine, trapezoid
@@ -41,7 +43,8 @@ from train.step import evaluate, optimize
 
 # What may differ between two attempts of one run: the numbers stay the same, to rounding.
 UNCHANGED = ("data", "tokenizer", "out", "save_every", "keep", "log_every", "micro_batch", "parallel",
-             "checkpoint_activations", "compile", "attention", "bad_steps")
+             "checkpoint_activations", "compile", "attention", "bad_steps",
+             "log_to")
 COLUMNS = "valid_loss_nats", "learning_rate_factor", "gradient_norm", "skipped_steps"    # of log.csv, beside its own
 
 
@@ -93,6 +96,7 @@ def parse(argv):
     add("--save-every", type=int, default=200, help="steps between checkpoints [%(default)s]")
     add("--keep", type=int, default=2, help="checkpoints to keep [%(default)s]")
     add("--log-every", type=int, default=20, help="steps between lines on the console [%(default)s]")
+    add("--log-to", choices=SINKS, nargs="*", default=[], help="where to log besides log.csv")
     return p.parse_args(argv)
 
 
@@ -102,7 +106,8 @@ SHAPE = {"n_layer": "layers", "n_embd": "width", "n_head": "heads", "n_kv_head":
 
 def recipe(preset):
     """A preset as defaults of the arguments."""
-    same = ("tokens", "length", "adamw_lr", "muon_lr", "weight_decay", "schedule", "warmup", "floor", "cooldown", "clip")
+    same = ("tokens", "length", "adamw_lr", "muon_lr", "weight_decay", "schedule", "warmup", "floor", "cooldown",
+            "clip")
     return {name: getattr(preset, name) for name in same} | {
         "batch": preset.rows, "micro_batch": preset.batch, "optimizer": "muon" if preset.muon_lr else "adamw",
         "look_back": bool(preset.muon_lr), "parallel": "fsdp" if preset.parallel == "fsdp" else "ddp",
@@ -186,7 +191,7 @@ def train(args, model, loader, valid, tokenizer, where, world):
     if (run / "latest").exists():
         done = sharded.resume(run, model, settings(args), where, **parts)
         print(f"continuing {run} after step {done} of {steps}")
-    log = Log(args.out, COLUMNS, done) if world.first else None
+    log = open_log(args, loader, model, world, mixed, done) if world.first else None
     stop = args.patience and best.since >= args.patience
     while done < steps and not stop:
         done += 1
@@ -222,6 +227,14 @@ def train(args, model, loader, valid, tokenizer, where, world):
             "tokens_per_second": clock.rate, "skipped_steps": guard.skipped}
 
 
+def open_log(args, loader, model, world, mixed, done):
+    """log.csv with bits per byte, and with the share of the machine's measured or published peak."""
+    documents, peak = loader.documents, peak_flops(mixed.where, mixed.dtype)
+    return Log(args.out, COLUMNS, done, to=args.log_to,
+               bytes_per_token=documents.n_bytes / documents.lengths[loader.primer:].sum().item(),
+               flops_per_token=flops(model), peak=peak and world.size * peak)
+
+
 def rate(args, step, steps):
     """Of the peaks, at step 1..steps."""
     if args.schedule == "cosine":
@@ -244,8 +257,8 @@ def finish(args, numbers, loader, model):
                 "parameters": sum(p.numel() for p in model.parameters())}
     write_metrics(args.out, seed=args.seed, checkpoint=checkpoint.describe(run)["hash"],
                   seconds=numbers.pop("seconds"), numbers=numbers)
-    print(f"validation {numbers['valid_loss_nats']:.4f} nats per token after {seen:.1f} MB, {loader.epochs:.2f} epochs\n"
-          f"wrote {run}; next: python gpt/sample.py --checkpoint {run}")
+    print(f"validation {numbers['valid_loss_nats']:.4f} nats per token after {seen:.1f} MB, "
+          f"{loader.epochs:.2f} epochs\nwrote {run}; next: python gpt/sample.py --checkpoint {run}")
 
 
 def check(args, world):
