@@ -102,7 +102,7 @@ def fixed(T, S, causal, window, device):
 
 
 def bounds(T, S, causal, window, doc, lengths, device):
-    """lo, hi, first, last as above; those that depend on lengths of tensors alone are made once and kept."""
+    """lo, hi, first, last as above; made once and kept where they depend on sizes alone."""
     if doc is None and lengths is None:
         return fixed(T, S, causal, window, device)
     lo, hi = intervals(T, S, causal, window, doc, lengths, device)

@@ -188,6 +188,15 @@ def test_same_input_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(*runs))
 
 
+def test_training_after_inference():
+    """Intervals are kept between calls: those made under inference_mode serve a backward pass, too."""
+    flash_reference.fixed.cache_clear()
+    inputs = make(1, 1, 1, 5, 9, 32, 32)
+    with torch.inference_mode():
+        flash.attend(*inputs[:3])
+    compare(flash.attend, *inputs)
+
+
 def test_autocast_takes_the_narrow_dtype():
     q, k, v, _ = make(1, 1, 1, 5, 5, 32, 32)
     with torch.autocast(DEVICE, torch.bfloat16):
