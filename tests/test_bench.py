@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from gpt import bench
+from gpt.engine import generate
 from gpt.int8 import quantize
 from gpt.kinds import build
+from tests.test_engine import TOKENIZER, model_of, prompts, variants
 
 
 def test_it_runs(tmp_path, capsys, monkeypatch):
@@ -34,6 +36,16 @@ def test_beside_transformers(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.count("transformers") >= 2
     assert json.loads((tmp_path / "metrics.json").read_text())["numbers"][
         "tiny_transformers_float32_batch2_decode_tokens_per_second"] > 0
+
+
+@variants
+def test_a_prompt_costs_one_row_of_the_head(config):
+    """Of a prompt's T positions only the last is asked what comes next; without counts all are."""
+    model, seen = model_of(config), []
+    model.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].size(1)))
+    generate(model, TOKENIZER, prompts(3), 2, tools=None)
+    assert set(seen) == {1}
+    assert model(torch.tensor([[65, 66, 67]]))[0].shape == (1, 3, config.vocab_size) and seen[-1] == 3
 
 
 def test_bytes_are_those_of_the_matrices():
