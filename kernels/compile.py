@@ -17,6 +17,7 @@ import os, sys
 if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 import argparse
+import multiprocessing
 import re
 import subprocess
 import tempfile
@@ -36,6 +37,7 @@ def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--arch", type=int, nargs="+", choices=SHARED, default=[90], help="90 means sm_90 [90]")
     p.add_argument("--only", default="", help="compile the kernels alone whose name contains this text")
+    p.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes [%(default)s]")
     return p.parse_args(argv)
 
 
@@ -70,22 +72,30 @@ def complaint(found, declared, arch):
     return ""
 
 
+def job(task):
+    """(arch, which module, which of its builds) -> its name, what was found, what is wrong. Kernels do not pickle."""
+    arch, module, index = task
+    build = list(MODULES[module].builds(arch))[index]
+    found = measure(compiled(build, arch))
+    return build["name"], found, complaint(found, build["spills"], arch)
+
+
 def main(argv=None):
     args = parse(argv)
     if triton.knobs.runtime.interpret:
         sys.exit("TRITON_INTERPRET is set: kernels are interpreted, not compiled. "
                  "env -u TRITON_INTERPRET python kernels/compile.py")
+    tasks = [(arch, m, index) for arch in args.arch for m, module in enumerate(MODULES)
+             for index, build in enumerate(module.builds(arch)) if args.only in build["name"]]
     row = "{:44s} {:>6} {:>9} {:>6} {:>7}  {}"
     print(f"Triton {triton.__version__}")
-    print(row.format("kernel", "GPU", "registers", "spills", "shared", "tensor cores"))
+    print(row.format("kernel", "GPU", "registers", "spills", "shared", "tensor cores"), flush=True)
     wrong = []
-    for arch in args.arch:
-        for build in (b for module in MODULES for b in module.builds(arch) if args.only in b["name"]):
-            found = measure(compiled(build, arch))
-            print(row.format(build["name"], f"sm_{arch}", found["registers"], found["spills"], found["shared"],
+    with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
+        for (arch, _, _), (name, found, problem) in zip(tasks, pool.imap(job, tasks)):
+            print(row.format(name, f"sm_{arch}", found["registers"], found["spills"], found["shared"],
                              ", ".join(found["tensor"]) or "-"), flush=True)
-            problem = complaint(found, build["spills"], arch)
-            wrong += [f"{build['name']} on sm_{arch} {problem}"] if problem else []
+            wrong += [f"{name} on sm_{arch} {problem}"] if problem else []
     if wrong:
         sys.exit("\n".join(wrong))
     print("all compile, and fit")

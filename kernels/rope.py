@@ -4,7 +4,7 @@ Rotary positions in one pass over memory.
 The pair of channels (i, i + D/2) of the token at position p is turned by the angle p theta^(-2i/D):
 
     y_i = x_i cos - x_(i+D/2) sin        y_(i+D/2) = x_(i+D/2) cos + x_i sin
-    Su et al. 2021, section 3.2.2, eq. 34: https://arxiv.org/abs/2104.09864
+    Su et al. 2021, eq. 15, computed as in eq. 34: https://arxiv.org/abs/2104.09864
 
 The paper pairs (2i, 2i + 1); the two halves are Hugging Face's convention, and need no shuffling of
 neighbours. A turn is undone by the turn back, and its transpose is the same: the gradient is the same

@@ -14,7 +14,7 @@ def compile_for(*arguments, **environment):
     """Runs kernels/compile.py in a process of its own: this one's Triton may be interpreting."""
     clean = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     return subprocess.run([sys.executable, "kernels/compile.py", *arguments], cwd=ROOT, env=clean | environment,
-                          capture_output=True, text=True, timeout=500)
+                          capture_output=True, text=True, timeout=900)
 
 
 def check(archs):
@@ -58,7 +58,7 @@ if __name__ == "__main__":
 ''')
     clean = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "greedy.py"], cwd=tmp_path, env=clean | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, timeout=500)
+                          capture_output=True, text=True, timeout=900)
     assert done.returncode == 1 and "greedy on sm_90 spills" in done.stderr, done.stdout + done.stderr
 
 
