@@ -229,9 +229,11 @@ def advice(job, times, precision):
                    f"Use {changes(job, precision)}")
     if times["communication"] > 0.2 * times["total"]:
         share = times["communication"] / times["total"]
-        out.append(f"{share:.0%} of a step is communication: a larger --batch, " + (
-            "--parallel hybrid" if job.shards > job.gpus else "--parallel ddp if it fits" if job.shards > 1 else
-            "more rows a step (--rows)") + ", or fewer devices")
+        other = "--parallel hybrid, " if job.shards > job.gpus else \
+            "--parallel ddp, " if job.shards > 1 and fits(replace(job, shards=1), precision) else ""
+        out.append(f"{share:.0%} of a step is communication: a larger --batch, {other}more --rows, or fewer devices")
+    if job.checkpointing and fits(replace(job, checkpointing=False), precision):
+        out.append("fits without checkpointing, which computes a third more: --no-checkpointing")
     if job.step_tokens != job.rows * job.length:
         out.append(f"a step has {job.step_tokens // job.length:,} rows, not {job.rows:,}: --rows must be a multiple of "
                    f"--batch x devices = {job.batch * job.world:,}")
@@ -250,13 +252,13 @@ def span(seconds):
 def memories(job, precision):
     """The table of memory under every way to share the state, as lines of text; < marks the job's own."""
     columns = {"weights": 9, "moments": 9, "gradients": 11, "copies": 8, "activations": 13, "head": 8, "peak": 8}
-    out = [f"{'GB on a device':24s}" + "".join(f"{name:>{width}s}" for name, width in columns.items()) + "   fits"]
+    out = [f"{'GB on a device':26s}" + "".join(f"{name:>{width}s}" for name, width in columns.items()) + "   fits"]
     ways = {"one device" if job.world == 1 else "DDP": 1, "FSDP": job.world, "hybrid": job.gpus}
     for name, shards in list(ways.items())[:1 + (job.world > 1) + (1 < job.gpus < job.world)]:
         for again in (False, True):
             one = replace(job, shards=shards, checkpointing=again)
             parts = memory(one, precision)
-            out.append(f"{name + ', checkpointing' * again:24s}"
+            out.append(f"{name + ', checkpointing' * again:26s}"
                        + "".join(f"{parts[part] / 1e9:{width}.2f}" for part, width in columns.items())
                        + ("    yes" if parts["peak"] <= room(one) else "     no") + "  <" * (one == job))
     return out
@@ -268,7 +270,8 @@ def plan(job, precision, stated=None, price=None):
     seconds = times["total"] if stated is None else job.step_tokens * c.flops / (stated * job.world * job.device.flops)
     total, price = job.tokens / job.step_tokens * seconds, price or job.device.dollars
     parts = ", ".join(f"{name} {times[name]:.3f}" for name in ("compute", "communication", "update"))
-    return [f"{job.tokens / 1e9:,.3g}B tokens on {job.nodes} x {job.gpus} x {job.device.name}, {precision}",
+    billions, form = job.tokens / 1e9, ",.0f" if job.tokens >= 1e11 else ".3g"
+    return [f"{billions:{form}}B tokens on {job.nodes} x {job.gpus} x {job.device.name}, {precision}",
             f"parameters    {c.P:,}: " + ", ".join(f"{part} {n / c.P:.0%}" for part, n in c.parts.items()),
             f"operations    {c.flops / 1e9:,.3g} GFLOP a token, {c.flops * job.tokens:.3g} FLOP in all",
             f"a step        {job.step_tokens:,} tokens: {job.world} devices x {job.batch} rows x {job.length} x "
