@@ -12,7 +12,8 @@ So that step stands here once more. Prompts are read by the model itself, and bo
     products and attention stay torch's                     all else is numpy's
 
 The copy does not follow its model: train further, freeze again, or prompts are read with new weights and replies
-written with old ones. It pays up to a few hundred channels; beyond, the products rule, and int8 weights pay (gpt/int8.py). Left out on purpose: GPT-2, latent attention, mixtures, adapters.
+written with old ones. It pays up to a few hundred channels; beyond, the products rule, and int8 weights pay
+(gpt/int8.py). Left out on purpose: GPT-2, latent attention, mixtures, adapters.
 
 B = batch, S = keys seen, C = channels, H = query heads, G = key/value heads, D = channels of a head, V = vocabulary
 """
