@@ -110,7 +110,8 @@ def finish(part, step, model, tokenizer, state, digest, stage="", parent=None, k
     files = sorted(path for path in part.rglob("*") if path.is_file())
     kind = next(kind for kind, (config, _) in KINDS.items() if config is type(model.config))
     info = {"schema": 1, "kind": kind, "config": asdict(model.config), "step": step, "stage": stage,
-            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."), "parent": parent, "hash": digest, "tokenizer": tokenizer.hash,
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."), "parent": parent,
+            "hash": digest, "tokenizer": tokenizer.hash,
             "bytes": {file.relative_to(part).as_posix(): file.stat().st_size for file in files}}
     (part / "checkpoint.json").write_text(json.dumps(info, indent=1) + "\n")
     for path in [*part.rglob("*"), part]:

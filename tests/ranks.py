@@ -88,7 +88,8 @@ def train(world, how, dtype=torch.float64, steps=10):
                               micro=2 if "parts" in how else None)
         losses.append([loss.item(), norm.item()])
     valid = evaluate(net, [rows(99)], CPU, world=world)
-    return {"losses": torch.tensor(losses, dtype=torch.float64), "valid": valid, "weights": [whole(p).detach() for p in net.parameters()]}
+    return {"losses": torch.tensor(losses, dtype=torch.float64), "valid": valid,
+            "weights": [whole(p).detach() for p in net.parameters()]}
 
 
 def trajectories(world, ways):
