@@ -138,11 +138,12 @@ def forward_kernel(q, k, v, o, lse, lo, hi, scale, T, H, bounds_b,
 
 # (M, N, warps, stages, spills) by compute capability, bytes of a number and channels. Chosen by what kernels/compile.py
 # says of them: large blocks whose inner loops stay in registers. Nothing here has been timed. `spills` is what it may
-# find, in bytes a thread, put aside outside of those loops. float32's blocks are small: 3xTF32 triples its registers.
+# find with Triton 3.6 or 3.7, in bytes a thread: numbers put aside, nearly all of them outside of those loops.
+# float32's blocks are small: 3xTF32 triples its registers.
 BLOCKS = {
     80: {2: {64: (128, 64, 4, 3, 64), 128: (128, 64, 8, 3, 64), 256: (64, 64, 8, 2, 64)},
          4: {64: (64, 32, 8, 1, 64), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
-    90: {2: {64: (128, 64, 4, 3, 0), 128: (128, 128, 8, 2, 0), 256: (128, 64, 8, 2, 64)},
+    90: {2: {64: (128, 64, 4, 3, 64), 128: (128, 128, 8, 2, 0), 256: (128, 64, 8, 2, 64)},
          4: {64: (64, 32, 8, 2, 0), 128: (32, 32, 8, 1, 64), 256: (16, 32, 4, 1, 256)}},
     0: {2: {256: (32, 32, 4, 1, 0)}, 4: {256: (32, 32, 4, 1, 0)}},  # the interpreter
 }
