@@ -139,7 +139,7 @@ def lay_out(args, model, world, mixed):
         sharded.forget_activations(model)
     if args.compile:
         for block in sharded.blocks(model):
-            block.compile()
+            block.compile(dynamic=False)                     # a validation may have other rows: one graph for each
     if args.parallel == "fsdp" and torch.distributed.is_initialized():
         sharded.shard(model, mixed.dtype)
     else:
