@@ -21,6 +21,8 @@ import torch
 from chat.session import Stream
 from gpt import checkpoint
 from gpt.engine import Engine
+from gpt.frozen import freeze
+from gpt.prefix import Prefixes
 from gpt.tools import TOOLS
 from train.device import device
 
@@ -122,7 +124,9 @@ def load(path, slots, threads=None):
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
     context = model.config.context
-    worker = Worker(Engine(model, tokenizer, slots, context), tokenizer, context, slots)
+    engine = Engine(freeze(model), tokenizer, slots, context, prefixes=Prefixes())   # each turn sends all before it
+    engine.version = info["hash"]
+    worker = Worker(engine, tokenizer, context, slots)
     worker.start()
     name = "/".join(part for part in Path(info["path"]).resolve().parts[-4:] if part != "run")
     return worker, {"model": name, "hash": info["hash"],

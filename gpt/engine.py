@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from gpt.cache import Cache
+from gpt.frozen import freeze
 from gpt.sampling import Sampling, choose
 from gpt.tools import TOOLS, answer
 
@@ -147,8 +148,7 @@ class Engine:
         idx = torch.tensor([row + [0] * (T - len(row)) for row in ids], device=self.device)  # (B, T)
         counts = torch.tensor([len(row) for row in ids], device=self.device) if T > 1 else None  # (B,)
         self.model.select([reply.adapter for reply in replies])
-        logits, _ = self.model(idx, cache=self.cache.part(first, B), counts=counts)  # (B, 1, V), or all (B, T, V)
-        logits = logits[:, 0] if logits.size(1) == 1 else logits[torch.arange(B, device=self.device), counts - 1]
+        logits = self.model(idx, cache=self.cache.part(first, B), counts=counts)[0][:, 0]    # (B, V)
         return logits[:, :self.tokenizer.n_vocab].to(torch.promote_types(logits.dtype, torch.float32))
 
     def write(self, logits):
@@ -195,7 +195,7 @@ def generate(model, tokenizer, prompts, max_new, sampling=Sampling(), seed=0, to
     """
     fitting = [len(ids) for ids in prompts if len(ids) < model.config.context]
     context = min(model.config.context, max(fitting, default=1) + max_new)
-    engine = Engine(model, tokenizer, min(slots, max(1, len(fitting))), context)
+    engine = Engine(freeze(model), tokenizer, min(slots, max(1, len(fitting))), context)
     replies = [engine.submit(ids, max_new, sampling, seed + i, tools=tools) if len(ids) < context
                else Reply(ids, 0, sampling, seed + i, finished="length") for i, ids in enumerate(prompts)]
     engine.waiting = deque(sorted(engine.waiting, key=lambda reply: -len(reply.prompt)))  # little padding in each pass

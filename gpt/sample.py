@@ -22,6 +22,7 @@ import torch
 from bpe import template
 from gpt import checkpoint
 from gpt.engine import Engine
+from gpt.frozen import freeze
 from gpt.sampling import Sampling
 from gpt.tools import TOOLS
 
@@ -63,7 +64,7 @@ def main(argv=None):
             ids, _ = template.render([{"role": "user", "content": args.prompt}], tokenizer, for_reply=True)
         else:
             ids = [tokenizer.specials["<|bos|>"]] + tokenizer.encode(args.prompt)
-        engine = Engine(model, tokenizer, slots=1)
+        engine = Engine(freeze(model), tokenizer, slots=1)
         replies = [engine.submit(ids, args.max_new, sampling, args.seed + i, tools=TOOLS if args.chat else None)
                    for i in range(args.samples)]
     except (checkpoint.CheckpointError, ValueError) as error:

@@ -64,10 +64,10 @@ class Scripted(nn.Module):
         keys = idx[:, None, :, None].expand(B, 1, T, 2).to(cache.stores[0].dtype)         # (B, 1, T, 2)
         seen, _ = cache.extend(0, rows, start[:, None] + torch.arange(T), keys, keys)
         cache.lengths[rows] = start + counts
-        logits = torch.zeros(B, T, self.config.vocab_size)
+        logits = torch.zeros(B, 1, self.config.vocab_size)
         for b in range(B):
             ids = seen[b, 0, :start[b] + counts[b], 0].long().tolist()
-            logits[b, counts[b] - 1, self.answer(ids)] = 100.0
+            logits[b, 0, self.answer(ids)] = 100.0
         return logits, None
 
 

@@ -176,11 +176,11 @@ class Script(torch.nn.Module):
 
     def forward(self, idx, *, cache, counts=None):
         counts = torch.ones(len(idx), dtype=torch.long) if counts is None else counts
-        start, logits = cache.lengths.clone(), torch.zeros(*idx.shape, TOKENIZER.n_vocab)
+        start, logits = cache.lengths.clone(), torch.zeros(len(idx), 1, TOKENIZER.n_vocab)
         for b, n in enumerate(counts.tolist()):
             cache.stores[0][0, b, 0, start[b]:start[b] + n, 0] = idx[b, :n].float()
             seen = cache.stores[0][0, b, 0, :start[b] + n, 0].long().tolist()
-            logits[b, n - 1, self.next_id(seen)] = 50.0
+            logits[b, 0, self.next_id(seen)] = 50.0
         cache.lengths += counts
         self.fed += int(counts.sum())
         return logits, None
