@@ -152,6 +152,9 @@ def table(shape, model, made, args, memory):
         seconds = measure(made, prompts, args)
         rates = {way: B * args.tokens / rest for way, (_, rest) in seconds.items()}
         best = max((rate for way, rate in rates.items() if made[way][0] is theirs), default=None)
+        if best:
+            fastest = max(rate for way, rate in rates.items() if made[way][0] is ours)
+            numbers[f"{shape}_batch{B}_times_transformers"] = fastest / best
         for way, (first, _) in seconds.items():
             key = f"{shape}_{way.replace(' ', '_')}_batch{B}"
             numbers |= {f"{key}_first_token_seconds": first, f"{key}_decode_tokens_per_second": rates[way],

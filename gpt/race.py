@@ -126,7 +126,8 @@ def main(argv=None):
     plain = [r["nanoGPT"]["step_ms"] / r["--plain"]["step_ms"] for r in rounds]
     print(f"ours is {statistics.mean(faster):.1f} times as fast (by seed " + ", ".join(f"{x:.1f}" for x in faster)
           + f"), a step of --plain {statistics.mean(plain):.2f} times")
-    numbers = {"times_faster": faster, "plain_step_times_faster": plain, "rounds": rounds}
+    numbers = {"times_faster": statistics.mean(faster), "plain_step_times_faster": statistics.mean(plain),
+               "rounds": rounds}
     write_metrics(args.out, "gpt/race.py", argv, seconds=sum(x["seconds"] for r in rounds for x in r.values()),
                   numbers=numbers)
     print(f"wrote {args.out}; next: python gpt/ablation.py")

@@ -247,6 +247,7 @@ def write_metrics(folder, argv, began, rows, ceiling, environment):
     for row in rows:
         numbers[row["kernel"] + ", milliseconds"] = 1e3 * row["seconds"]
         numbers |= {f"{row['kernel']}, times {label}": x if x == x else None for label, x in against(row).items()}
+    numbers |= {what.rstrip(":"): value for what, value, _ in verdicts(rows, ceiling)}
     metrics = {"schema": 1, "script": "kernels/bench.py", "argv": sys.argv[1:] if argv is None else argv, "seed": 0,
                "checkpoint": None, "data_sha": None, "seconds": round(time.time() - began, 2),
                "peak_memory_bytes": torch.cuda.max_memory_allocated(), "numbers": numbers, "scores": {},

@@ -23,10 +23,13 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 import argparse
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
 
+from bpe.record import write_metrics
 from gpt.describe import by_part, flops, idle
 from train.device import bfloat16_is_fast
 from train.hardware import DEVICES, Device, cpu
@@ -311,6 +314,7 @@ def parse(argv):
     add("--price", type=float, help="dollars a device and hour [the table's, where it has one]")
     add("--check", action="store_true", help="published runs beside what this would have said")
     add("--calibrate", action="store_true", help="solve for the constants")
+    add("--out", type=Path, default=Path("out/train/plan"), help="where --check writes [%(default)s]")
     return p.parse_args(argv)
 
 
@@ -361,6 +365,11 @@ def main(argv=None):
     args = parse(argv)
     if args.check:
         print("\n".join(check()))
+        errors = [abs(hours(job_of(run)) / run.hours - 1) for run in RUNS if not run.calibration]
+        write_metrics(args.out, "train/plan.py", argv, numbers={
+            "time_error": median(errors), "held_out_runs": len(errors),
+            "held_out_within_20_percent": sum(error <= 0.2 for error in errors)})
+        print(f"\nwrote {args.out}/metrics.json")
     elif args.calibrate:
         print("\n".join(f"{name:8s} {value:.4g}" for name, value in calibrate().items()))
     else:
