@@ -25,6 +25,7 @@ from eval.inputs import load_model, read_jsonl, write_answers
 from gpt import checkpoint
 from train.adamw import AdamW
 from train.device import device, prepare
+from train.guard import Guard, warn
 from train.loader import Conversations, Loader
 from train.log import Log, progress, write_metrics
 from train.muon import Muon, split
@@ -80,7 +81,8 @@ def train(args, model, loader, valid, tokenizer, info, where):
     muon, adamw, clock, run = Muon(matrices), AdamW(rest), Clock(), args.out / "run"
     rates = (muon, args.muon_lr), (adamw, args.adamw_lr)
     steps, done = math.ceil(args.tokens / (args.batch * args.length)), 0
-    parts = {"muon": muon, "adamw": adamw, "loader": loader, "clock": clock}
+    guard = Guard()
+    parts = {"muon": muon, "adamw": adamw, "loader": loader, "clock": clock, "guard": guard}
     if (run / "latest").exists():
         model.load_state_dict(checkpoint.load(run, where)[0].state_dict())
         done, _ = restore(checkpoint.load_state(run), settings(args), run, **parts)
@@ -89,7 +91,7 @@ def train(args, model, loader, valid, tokenizer, info, where):
     while done < steps:
         done += 1
         factor = trapezoid(done, steps, cooldown=0.8)
-        loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where)
+        loss, norm = optimize(model, rates, loader.next(), factor, args.clip, where, guard=guard)
         clock.tokens += args.batch * args.length
         numbers = {"valid_loss_nats": evaluate(model, valid, where)} if done == steps else {}
         log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss.item(),
@@ -97,7 +99,9 @@ def train(args, model, loader, valid, tokenizer, info, where):
                 gradient_norm=norm.item(), **numbers)
         if done % args.log_every == 0 or numbers:
             print(progress(done, steps, loss.item(), clock, numbers), flush=True)
-        if done % args.save_every == 0 or done == steps:
+        if guard.in_a_row:
+            warn(guard, done, loss, run)
+        if done == steps or done % args.save_every == 0 and not guard.in_a_row:
             checkpoint.save(run, done, model, tokenizer, capture(settings(args), done, **parts),
                             stage="sft", parent=info["hash"], keep=2)
     return {"valid_loss_nats": evaluate(model, valid, where), "steps": done, "tokens": clock.tokens,
@@ -130,7 +134,10 @@ def main(argv=None):
     torch.manual_seed(args.seed)
     prepare(model, where)
     print(f"validation before: {evaluate(model, valid, where):.4f} nats per token of an answer")
-    numbers = train(args, model.train(), loader, valid, tokenizer, info, where)
+    try:
+        numbers = train(args, model.train(), loader, valid, tokenizer, info, where)
+    except checkpoint.CheckpointError as e:
+        sys.exit(str(e))
     after = canaries.measure(model.eval(), tokenizer, items) if items else None
     ledger = canaries.block(before, after) if items else None
     if items:

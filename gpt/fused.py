@@ -34,7 +34,7 @@ class RMSNorm(torch.autograd.Function):
         x, weight, r = ctx.saved_tensors
         kind, x, dy = x.dtype, x.to(r.dtype), dy.to(r.dtype)
         xdy = x * dy                                                              # (..., C)
-        mean = (xdy @ weight).unsqueeze(-1) / x.size(-1)                          # (..., 1)
+        mean = (xdy @ weight.to(xdy.dtype)).unsqueeze(-1) / x.size(-1)            # (..., 1)
         dw = r.reshape(-1) @ xdy.reshape(-1, x.size(-1))                          # (C,)
         dx = (dy * weight).mul_(r).addcmul_(x, r.pow(3).mul_(mean), value=-1)     # (..., C)
         return dx.to(kind), dw, None

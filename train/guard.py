@@ -9,6 +9,7 @@ around each of about 20 spikes (Chowdhery et al. 2022, section 5.1, https://arxi
 
 import math
 import statistics
+import sys
 
 
 class Guard:
@@ -44,3 +45,11 @@ class Guard:
 
     def load_state_dict(self, state):
         vars(self).update(state)
+
+
+def warn(guard, step, loss, run):
+    """Say that a step was left out; after too many in a row, stop."""
+    print(f"step {step:5d} | loss {loss.item():.4f} | left out: no number, or far above the last ones", flush=True)
+    if guard.lost:
+        sys.exit(f"{guard.in_a_row} steps in a row were left out, the last was {step}. The last checkpoint in {run} "
+                 "stands: the same command continues from it. If it goes on like this, start anew at lower rates.")

@@ -31,7 +31,7 @@ from train.adamw import AdamW
 from train.amp import DTYPES, Mixed
 from train.device import ATTENTION, attention, device, prepare
 from train.distributed import joined
-from train.guard import Guard
+from train.guard import Guard, warn
 from train.hardware import peak_flops
 from train.loader import Loader, Shards
 from train.log import SINKS, Log, progress, write_metrics
@@ -215,7 +215,7 @@ def train(args, model, loader, valid, tokenizer, where, world):
             print(progress(done, steps, loss.item(), clock, numbers), flush=True)
         if guard.in_a_row:
             warn(guard, done, loss, run)
-        elif done % args.save_every == 0 or done == steps or stop:
+        if done == steps or stop or done % args.save_every == 0 and not guard.in_a_row:
             sharded.save(run, done, model, tokenizer, capture(settings(args), done, **parts), world,
                          stage="pretrain", keep=args.keep)
     if best.weights is not None:
@@ -240,14 +240,6 @@ def rate(args, step, steps):
     if args.schedule == "cosine":
         return cosine(step, steps, args.warmup, args.floor)
     return trapezoid(step, steps, args.warmup, args.cooldown, args.floor)
-
-
-def warn(guard, step, loss, run):
-    """Say that a step was left out; after too many in a row, stop."""
-    print(f"step {step:5d} | loss {loss.item():.4f} | left out: no number, or far above the last ones", flush=True)
-    if guard.lost:
-        sys.exit(f"{guard.in_a_row} steps in a row were left out, the last was {step}. The last checkpoint in {run} "
-                 "stands: the same command continues from it (--bad-steps allows more), lower rates start anew.")
 
 
 def finish(args, numbers, loader, model):
