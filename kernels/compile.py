@@ -30,6 +30,7 @@ from kernels import flash, flash_backward, logits_gradient, rmsnorm, rope, swigl
 
 MODULES = (flash, flash_backward, logits_gradient, rmsnorm, rope, swiglu)
 SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}  # bytes a program: CUDA guide, technical specifications
+TMEM = 512                                                   # columns of tensor memory, sm_100 alone has it
 TENSOR_CORES = r"\b(mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b"
 
 
@@ -52,7 +53,7 @@ def compiled(build, arch):
 
 
 def measure(kernel):
-    """{registers, spills, shared, tensor}: what the machine code uses, and which tensor-core instructions are in it."""
+    """What the machine code uses (registers, spills, shared and tensor memory), and its tensor-core instructions."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -60,6 +61,7 @@ def measure(kernel):
                               capture_output=True, text=True, check=True).stdout
     used = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
     return {"registers": used["REG"], "spills": used["STACK"] + used["LOCAL"], "shared": kernel.metadata.shared,
+            "tmem": getattr(kernel.metadata, "tmem_size", 0) or 0,
             "tensor": sorted(set(re.findall(TENSOR_CORES, kernel.asm["ptx"])))}
 
 
@@ -69,6 +71,8 @@ def complaint(found, declared, arch):
         return f"spills {found['spills']} bytes a thread, {declared} declared"
     if found["shared"] > SHARED[arch]:
         return f"needs {found['shared']} bytes of shared memory, sm_{arch} has {SHARED[arch]}"
+    if found["tmem"] > TMEM:                                 # Triton then writes an empty kernel
+        return f"needs {found['tmem']} columns of tensor memory, there are {TMEM}"
     return ""
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn as nn
 
+from gpt import ablation
 from gpt import model as gpt2
 from gpt import race
 from gpt import train as script
@@ -277,3 +278,18 @@ def test_race_scores_their_weights(tmp_path, monkeypatch):
     names = {k if k == "lm_head.weight" else f"transformer.{k}": w for k, w in model.state_dict().items()}
     torch.save({"model": names, "iter_num": 2000, "config": {"n_layer": 4}}, tmp_path / "ckpt.pt")
     assert race.score(tmp_path / "ckpt.pt") == pytest.approx(evaluate(model, ids, "cpu"))
+
+
+@pytest.mark.data
+def test_ablation(tmp_path, monkeypatch, capsys):
+    """A table of means; a run that is there is not run again; a wrong flag is named."""
+    monkeypatch.setattr(ablation, "ROWS", {"nothing": SMALL[:-2]})
+    for _ in range(2):
+        ablation.main(["--steps", "2", "--seeds", "1", "--out", str(tmp_path)])
+        numbers = json.loads((tmp_path / "metrics.json").read_text())["numbers"]["nothing"]
+        assert len(numbers["valid_loss_nats"]) == 1 and 3 < numbers["valid_loss_nats"][0] < 4.5
+        monkeypatch.setattr(ablation.subprocess, "run", None)
+    monkeypatch.undo()
+    monkeypatch.setattr(ablation, "ROWS", {"nothing": ["--taps", "many"]})
+    with pytest.raises(SystemExit, match="invalid int value"):
+        ablation.main(["--steps", "2", "--seeds", "1", "--out", str(tmp_path)])
