@@ -119,7 +119,9 @@ class Frozen:
 @torch.no_grad()
 def freeze(model):
     """A Frozen copy of a Llama in float32 or float64 on the CPU; any other model, adapters or int8 in it, itself."""
+    if type(model) is not llama.Llama:
+        return model
     weight = next(model.parameters())
     numeric = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
     known = {type(module) for module in model.modules()} <= KNOWN
-    return Frozen(model) if type(model) is llama.Llama and known and numeric else model
+    return Frozen(model) if known and numeric else model

@@ -50,7 +50,8 @@ def small(monkeypatch):
 def twin(model):
     """gpt/model.py's GPT-2 with the weights of our plain model; nanoGPT's GELU is the exact one."""
     config = model.config
-    other = gpt2.GPT(gpt2.GPTConfig(config.context, config.vocab, config.layers, config.heads, config.width, bias=False))
+    shape = gpt2.GPTConfig(config.context, config.vocab, config.layers, config.heads, config.width, bias=False)
+    other = gpt2.GPT(shape)
     other.double().load_state_dict({f"transformer.{k}" if k != "lm_head.weight" else k: w
                                     for k, w in model.state_dict().items()})
     for block in other.transformer.h:

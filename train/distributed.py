@@ -132,6 +132,7 @@ def joined(where, patience=600):
                 raise
             sys.exit(f"rank {rank} of {size} has lost another ({' '.join(str(e).split())[:160]}). "
                      "The last checkpoint stands; the same command continues from it.")
+    dist.barrier()                                           # nobody leaves while another still sends
     dist.destroy_process_group()
 
 

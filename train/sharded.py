@@ -113,11 +113,11 @@ def save(run, step, model, tokenizer, state, world, **info):
     checkpoint.save() by all ranks together, to a folder that all can see; whole weights are written by the first.
     state: of train/state.py
     """
-    from torch.distributed.checkpoint import save as write_shards
     if not any(map(is_sharded, model.parameters())):
         if world.first:
             checkpoint.save(run, step, model, tokenizer, state, **info)
         return world.barrier()
+    from torch.distributed.checkpoint import save as write_shards
     model.reshard()                                          # after a validation, the root is still gathered
     tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     tensors |= {path: x for path, x in leaves(state["parts"], "parts") if is_sharded(x)}
