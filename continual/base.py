@@ -45,25 +45,31 @@ def parse(argv):
     args.domain = args.domain or ORDERS[args.stream][0][0]
     if args.domain not in ORDERS[args.stream][0]:
         p.error(f"{args.stream} has no domain {args.domain!r}, but {', '.join(ORDERS[args.stream][0])}")
-    args.tokens = args.tokens or SIZES[args.stream][1]
     return args
+
+
+def make(stream, name, seed, out=Path("out/continual"), tokens=None):
+    """Data, tokenizer and base of a stream that begins with the domain `name`, unless they are there."""
+    data, run = Path(out) / stream / f"data_{name}", folder(stream, name, seed, out)
+    if (run / "metrics.json").exists():
+        return
+    vocabulary, usual = SIZES[stream]
+    if not (data / "shards" / "meta.json").exists():
+        data.mkdir(parents=True, exist_ok=True)
+        for part in ("train", "valid"):
+            texts = domain(stream, name)[part]
+            (data / f"{part}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        script("bpe/train.py", "--data", data / "train.jsonl", "--vocab", vocabulary, "--out", data / "tokenizer")
+        script("bpe/shards.py", "--train", data / "train.jsonl", "--valid", data / "valid.jsonl",
+               "--tokenizer", data / "tokenizer", "--out", data / "shards")
+    script("train/train.py", "--data", data / "shards", "--tokenizer", data / "tokenizer", "--out", run,
+           "--tokens", tokens or usual, "--length", 128, "--batch", 16, "--micro-batch", 16, "--eval-every", 1000,
+           "--seed", seed)
 
 
 def main(argv=None):
     args = parse(argv)
-    data, run = args.out / args.stream / f"data_{args.domain}", folder(args.stream, args.domain, args.seed, args.out)
-    tokenizer, shards = data / "tokenizer", data / "shards"
-    if not (shards / "meta.json").exists():
-        data.mkdir(parents=True, exist_ok=True)
-        for part in ("train", "valid"):
-            texts = domain(args.stream, args.domain)[part]
-            (data / f"{part}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        script("bpe/train.py", "--data", data / "train.jsonl", "--vocab", SIZES[args.stream][0], "--out", tokenizer)
-        script("bpe/shards.py", "--train", data / "train.jsonl", "--valid", data / "valid.jsonl",
-               "--tokenizer", tokenizer, "--out", shards)
-    if not (run / "metrics.json").exists():
-        script("train/train.py", "--data", shards, "--tokenizer", tokenizer, "--out", run, "--tokens", args.tokens,
-               "--length", 128, "--batch", 16, "--micro-batch", 16, "--eval-every", 1000, "--seed", args.seed)
+    make(args.stream, args.domain, args.seed, args.out, args.tokens)
 
 
 if __name__ == "__main__":

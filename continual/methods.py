@@ -1,0 +1,37 @@
+"""
+All methods, with the hyperparameters that were tried for each: four trials each, and which of them was chosen.
+
+    python continual/train.py --sweep                # tries them, on tuning texts of another order of the tasks
+    python continual/train.py --sweep --stream real
+
+A trial wins if it learns (at least 95% of what fine-tuning at its best rate gains) and forgets least; if none learns
+that much, the one that learns most (continual/train.py, `best`).
+"""
+
+from typing import NamedTuple
+
+from continual import fresh, frozen, joint, naive, replay, single
+
+RATES = [dict(lr=lr) for lr in (0.0003, 0.001, 0.003, 0.01)]
+
+
+class Method(NamedTuple):
+    about: str
+    module: object
+    trials: list
+    best: dict                   # stream -> number of the chosen trial
+
+    def chosen(self, stream):
+        return dict(self.trials[self.best.get(stream, self.best["embedded"])])
+
+
+METHODS = {
+    "frozen": Method("the base, untouched", frozen, [dict(lr=0.0)], {"embedded": 0}),
+    "naive": Method("fine-tuning at its best rate", naive, RATES, {"embedded": 1}),
+    "joint": Method("all domains at once, the upper bound", joint, RATES, {"embedded": 1}),
+    "single": Method("fine-tuning on each task alone", single, RATES, {"embedded": 1}),
+    "fresh": Method("a new model for each task", fresh, RATES, {"embedded": 2}),
+    **{f"replay_{percent}": Method(f"replay, {percent}% of each batch", replay,
+                                   [rate | {"share": percent / 100} for rate in RATES], {"embedded": 1})
+       for percent in (1, 5, 25)},
+}
