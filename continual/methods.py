@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from continual import fresh, frozen, joint, naive, replay, single
 
-RATES = [dict(lr=lr) for lr in (0.0003, 0.001, 0.003, 0.01)]
+RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
 
 
 class Method(NamedTuple):
