@@ -31,7 +31,6 @@ from continual.methods import METHODS
 from continual.streams import ORDERS, domain
 from gpt import checkpoint
 from train.loader import Conversations, Loader
-from train.schedule import trapezoid
 
 READ = 64          # tokens of a test row before the first that is scored
 
@@ -178,7 +177,7 @@ def learn(args, learner, method, loaders, record):
         if total == 1 or told and n == 1 or found[-1:] == [total]:
             begin(learner, method)
         rise = min(1.0, 10 * learner.step / args.steps + 0.1)    # where no end is known, none can be prepared for
-        step(learner, method, batch, trapezoid(n, args.steps, 0.1, 0.5) if told else rise)
+        step(learner, method, batch, learner.factor(n, args.steps) if told else rise)
         if last or told and n == args.steps:
             method.end(learner)
         if n == args.steps:

@@ -13,12 +13,14 @@ task to the next lies in `learner.kept`, so that its bytes are counted.
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn as nn
 
 from train.adamw import AdamW
+from train.schedule import trapezoid
 from train.step import mean_loss
 
 
@@ -38,6 +40,7 @@ class Learner:
     tasks: int = 0                          # that have begun
     step: int = 0                           # of this task, from 1
     optimizers: list = field(default_factory=list)    # [(AdamW, factor of the rate)]
+    factor: object = partial(trapezoid, warmup=0.1, cooldown=0.5)   # of the rate, by (step, steps of a task)
     flops: float = 0.0
 
     def __post_init__(self):

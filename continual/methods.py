@@ -10,7 +10,7 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import fresh, frozen, joint, naive, replay, single
+from continual import fresh, frozen, interpolate, joint, naive, replay, rewarm, self_replay, single
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
 
@@ -34,4 +34,10 @@ METHODS = {
     **{f"replay_{percent}": Method(f"replay, {percent}% of each batch", replay,
                                    [rate | {"share": percent / 100} for rate in RATES], {"embedded": 1})
        for percent in (1, 5, 25)},
+    "self_replay": Method("replay of what the model itself writes", self_replay,
+                          [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.5, 0.75)], {"embedded": 2}),
+    "rewarm": Method("rate warmed up again, and 5% replay", rewarm, [rate | {"share": 0.05} for rate in RATES],
+                     {"embedded": 1}),
+    "interpolate": Method("old and new weights averaged after each task", interpolate,
+                          [dict(lr=0.003, share=share) for share in (0.3, 0.5, 0.7, 0.9)], {"embedded": 3}),
 }
