@@ -20,7 +20,7 @@ from pathlib import Path
 
 from continual.streams import ORDERS, ROOT, domain
 
-SIZES = {"embedded": (1024, 600_000), "real": (2048, 2_000_000), "novels": (2048, 1_500_000)}  # vocabulary, tokens
+SIZES = {"embedded": (1024, 600_000), "real": (2048, 1_200_000), "novels": (2048, 800_000)}  # vocabulary, tokens
 
 
 def folder(stream, name, seed, out=Path("out/continual")):
