@@ -10,7 +10,7 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import fresh, frozen, interpolate, joint, naive, replay, rewarm, self_replay, single
+from continual import distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc, replay, rewarm, self_replay, single
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
 
@@ -40,4 +40,11 @@ METHODS = {
                      {"embedded": 1}),
     "interpolate": Method("old and new weights averaged after each task", interpolate,
                           [dict(lr=0.003, share=share) for share in (0.3, 0.5, 0.7, 0.9)], {"embedded": 3}),
+    "ewc": Method("EWC: a spring to each earlier task's weights", ewc,
+                  [dict(lr=0.003, strength=strength) for strength in (10, 100, 1000, 10000)], {"embedded": 2}),
+    "online_ewc": Method("EWC with one running Fisher", online_ewc,
+                         [dict(lr=0.003, gamma=0.95, strength=strength) for strength in (10, 100, 1000, 10000)],
+                         {"embedded": 2}),
+    "distill": Method("distillation from the previous model (LwF)", distill,
+                      [dict(lr=0.003, strength=strength) for strength in (0.1, 0.3, 1, 3)], {"embedded": 2}),
 }

@@ -27,7 +27,7 @@ def write(learner, prompts, max_new):
 
 def begin(learner):
     special = learner.tokenizer.specials
-    n = int(learner.setting.get("docs", 600))
+    n = int(learner.setting.get("docs", 300))
     learner.teacher = learner.copy()
     documents = [np.array(ids) for ids in write(learner, [[special["<|bos|>"]]] * n, learner.length)]
     if learner.setting.get("keep"):
