@@ -10,7 +10,10 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc, replay, rewarm, self_replay, single
+from continual import (
+    distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc, replay, rewarm,
+    self_distill, self_replay, single,
+)
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
 
@@ -38,6 +41,8 @@ METHODS = {
                           [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.5, 0.75)], {"embedded": 2}),
     "rewarm": Method("rate warmed up again, and 5% replay", rewarm, [rate | {"share": 0.05} for rate in RATES],
                      {"embedded": 1}),
+    "self_distill": Method("on-policy distillation from a copy that has read the task", self_distill,
+                           [dict(lr=lr, prompt=64) for lr in (0.001, 0.003, 0.01, 0.03)], {"embedded": 1}),
     "interpolate": Method("old and new weights averaged after each task", interpolate,
                           [dict(lr=0.003, share=share) for share in (0.3, 0.5, 0.7, 0.9)], {"embedded": 3}),
     "ewc": Method("EWC: a spring to each earlier task's weights", ewc,
