@@ -1,8 +1,8 @@
 """
 The model that a stream of tasks starts from: pretrained on the stream's first domain alone.
 
-    python continual/base.py                                   # fiction, of the embedded stream: under a minute on two cores
-    python continual/base.py --stream real --seed 1            # novels, in another order, another initialization
+    python continual/base.py                                   # fiction, embedded: under a minute on two cores
+    python continual/base.py --stream real --seed 1            # novels, in another order, other first weights
     python continual/base.py --tokens 60000                    # to see that it runs
 
 It is never the speedrun's model: that one has already seen code and science, so it has nothing to learn from them.

@@ -48,7 +48,7 @@ class Learner:
         count(self.model, self)
 
     def read(self, x, doc, positions):
-        """Logits (B, T, V) of rows to be judged. The first 64 tokens of a row are there to be read, not to be scored."""
+        """Logits (B, T, V) of rows to be judged. The first 64 tokens of a row are to be read, they are not scored."""
         return self.model(x, doc=doc, positions=positions)[0]
 
     def nats(self, batch, model=None):

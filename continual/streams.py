@@ -51,7 +51,7 @@ def passages(text, ends="\n\n"):
 
 
 def stretches(texts, of=10):
-    """{"train", "valid", "test"}: passages of long texts, every tenth stretch of which is held out and the next tuned on."""
+    """{"train", "valid", "test"}: passages of long texts, every tenth stretch held out and the next one tuned on."""
     parts = {"train": [], "valid": [], "test": []}
     for text in texts:
         for n, stretch in enumerate(np.array_split(passages(text), 5 * of)):
@@ -60,7 +60,7 @@ def stretches(texts, of=10):
 
 
 def apart(texts, rng):
-    """The same of short texts in random order: a tenth to test, a tenth to tune on, near duplicates taken from training."""
+    """The same of short texts in random order, a tenth each; training gives up near duplicates of the others."""
     texts = [texts[n] for n in rng.permutation(len(texts))]
     cut = len(texts) // 10
     parts = {"test": texts[:cut], "valid": texts[cut:2 * cut], "train": texts[2 * cut:]}

@@ -18,7 +18,7 @@ LEARNED = {"gain %": ("gain", 100, 1), "forgets %": ("forgetting", 100, 1), "at 
            "steps": ("steps_to_fresh", 1, 0)}
 COST = {"10^12 FLOPs": ("flops", 1e-12, 1), "trained": ("trained_parameters", 1e-3, 0),
         "kept kB": ("stored_bytes", 1e-3, 0), "inference x": ("inference", 1, 2), "seconds": ("seconds", 1, 0)}
-LEGEND = """gain: of fine-tuning's at its best rate, just after each task; forgets: the largest relative rise of an earlier
+LEGEND = """gain: of fine-tuning's at its best rate, just after each task; forgets: largest relative rise of an earlier
 domain's loss; at worst: the same at any time on the way; mean loss, accuracy: over all domains at the end; backward,
 forward transfer: of accuracy; intransig.: nats above a model that learned the task alone; KL: from the base, on its own
 domain; steps: until a task's loss is what a fresh model ends at, mean over tasks; trained: thousands of weights"""
@@ -77,7 +77,7 @@ def verdicts(judged):
     lines, one_model = [], []
     if "naive" in judged:
         times = math.exp(min(n["first_domain_rise_nats"] for n in judged["naive"]))
-        lines.append(f"naive: perplexity of the first domain, times {times:.1f} at least (must be 2)  {met(times >= 2)}")
+        lines.append(f"naive: perplexity of the first domain times {times:.1f} at least (must be 2)  {met(times >= 2)}")
     for name, seeds in judged.items():
         if name not in REFERENCES + SEVERAL and len(seeds) > 1:
             low, high = bounds(seeds, "gain")[0], bounds(seeds, "forgetting")[1]

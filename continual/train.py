@@ -1,14 +1,14 @@
 """
 Every method through the same stream, with several seeds: one table with intervals, pictures, metrics.json.
 
-    python continual/train.py --method all --seeds 3                  # the embedded stream: under 40 minutes on two cores
+    python continual/train.py --method all --seeds 3                  # embedded: under 40 minutes on two cores
     python continual/train.py --method naive replay_5 --seeds 1 --steps 4 --test-rows 16          # to see that it runs
     python continual/train.py --stream real --method all --seeds 3    # novels, Python, medicine; or --stream novels
     python continual/train.py --sweep                                 # how each method's hyperparameters were chosen
     python continual/train.py --orders --method naive replay_5 lora_per_task --seeds 2       # four orders of the tasks
     python continual/train.py --boundaries blurred --method naive replay_5 lora_per_task     # or hidden
 
-Each run (continual/learn.py) is a process of one thread and leaves a file; the same command goes on where it was killed.
+Each run (continual/learn.py) is a process of one thread and leaves a file; the same command continues a killed one.
 A sweep runs on the tuning texts and another order of the tasks than the one that is reported, with one seed and four
 trials for every method, and the test texts are not looked at. What it chose stands in continual/methods.py.
 """
@@ -88,7 +88,7 @@ def every(args, runs):
         for n, (run, result) in enumerate(zip(missing, pool.map(one, missing)), 1):
             left = (time.time() - start) / n * (len(missing) - n)
             last = ", ".join(f"{name} {loss:.3f}" for name, loss in zip(result["order"], result["losses"][-1]))
-            print(f"{n:4}/{len(missing)}  {result['method']:14} seed {result['seed']} {result['setting']}  {last} nats  "
+            print(f"{n:4}/{len(missing)}  {result['method']:14} seed {result['seed']} {result['setting']}  {last} nats "
                   f"{result['seconds']:.0f} s | {left:.0f} s left", flush=True)
     return [one(run) for run in runs]
 
@@ -142,7 +142,7 @@ def judged(args, order):
 
 def report(args, order, numbers):
     """Print the tables of one order."""
-    print(f"\n{args.stream}: {' -> '.join(order)}; boundaries {args.boundaries}; {args.seeds} seeds, mean and 95% interval")
+    print(f"\n{args.stream}: {' -> '.join(order)}; boundaries {args.boundaries}; {args.seeds} seeds, 95% intervals")
     for columns in (tables.LEARNED, tables.COST):
         print("\n".join(["", *tables.table(numbers, columns)]))
     print("\n".join(["", *tables.every_seed(numbers), "", tables.LEGEND, "", *tables.verdicts(numbers)]), flush=True)

@@ -5,12 +5,12 @@ R[i][j] is what is measured on domain j after task i; domain 0 is what the base 
 base itself and the diagonal is what was known just after it had been learned. Losses are nats per token, lower is
 better; accuracies are shares of next tokens guessed, higher is better.
 
-    average_accuracy, backward_transfer, forward_transfer    Lopez-Paz and Ranzato 2017, eq. 2-4, 1706.08840
-    forgetting                                               Chaudhry et al. 2018, eq. 3, 1801.10112, of losses: relative
-    intransigence                                            the same, eq. 5, against the base fine-tuned on that task alone
-    gain                                                     of fine-tuning's at its best rate
-    worst, gap                                               on the way: De Lange et al. 2022, 2205.13452
-    interval                                                 Student's t: seeds are few
+    average_accuracy, backward_transfer, forward_transfer: Lopez-Paz and Ranzato 2017, eq. 2-4, 1706.08840
+    forgetting                       Chaudhry et al. 2018, eq. 3, 1801.10112, of losses: relative
+    intransigence                    the same, eq. 5, against the base fine-tuned on that task alone
+    gain                             of fine-tuning's at its best rate
+    worst, gap                       on the way: De Lange et al. 2022, 2205.13452
+    interval                         Student's t: seeds are few
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def forgetting(L):
 
 
 def intransigence(L, single):
-    """Mean nats by which each task is learned worse than by `single`, the L of the base fine-tuned on it alone: eq. 5"""
+    """Mean nats by which each task is learned worse than by `single`, the L of fine-tuning on it alone: eq. 5"""
     return float(np.mean(np.diag(L)[1:] - np.diag(single)[1:]))
 
 
@@ -63,7 +63,7 @@ def columns(curve):
 
 def worst(curve, steps):
     """
-    Largest relative increase of an earlier domain's loss at any time on the way, over its loss when it had been learned.
+    Largest relative increase of an earlier domain's loss at any time on the way, over its loss just after learning it.
     steps: of a task
     """
     at, losses = columns(curve)
@@ -73,8 +73,8 @@ def worst(curve, steps):
 
 def gap(curve, steps):
     """
-    The stability gap: how far above where it ends up an earlier domain's loss rises while a task is learned; the largest,
-    in nats. What is there at the end of a task hides it.
+    The stability gap: how far above where it ends up an earlier domain's loss rises while a task is learned, the
+    largest, in nats. What is there at the end of a task hides it.
     """
     at, losses = columns(curve)
     gaps = []
