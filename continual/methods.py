@@ -10,10 +10,8 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import (
-    distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc, replay, rewarm,
-    self_distill, self_replay, single,
-)
+from continual import (distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc,
+                       replay, rewarm, self_distill, self_replay, single)
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
 
