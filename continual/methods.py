@@ -10,7 +10,7 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import (distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc,
+from continual import (der, distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc,
                        replay, rewarm, self_distill, self_replay, single)
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
@@ -36,18 +36,20 @@ METHODS = {
                                    [rate | {"share": percent / 100} for rate in RATES], {"embedded": 1})
        for percent in (1, 5, 25)},
     "self_replay": Method("replay of what the model itself writes", self_replay,
-                          [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.5, 0.75)], {"embedded": 2}),
+                          [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.4, 0.55)], {"embedded": 2}),
     "rewarm": Method("rate warmed up again, and 5% replay", rewarm, [rate | {"share": 0.05} for rate in RATES],
                      {"embedded": 1}),
     "self_distill": Method("on-policy distillation from a copy that has read the task", self_distill,
-                           [dict(lr=lr, prompt=64) for lr in (0.001, 0.003, 0.01, 0.03)], {"embedded": 1}),
+                           [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)], {"embedded": 1}),
     "interpolate": Method("old and new weights averaged after each task", interpolate,
                           [dict(lr=0.003, share=share) for share in (0.3, 0.5, 0.7, 0.9)], {"embedded": 3}),
     "ewc": Method("EWC: a spring to each earlier task's weights", ewc,
-                  [dict(lr=0.003, strength=strength) for strength in (10, 100, 1000, 10000)], {"embedded": 2}),
+                  [dict(lr=0.003, strength=strength) for strength in (10, 30, 100, 300)], {"embedded": 2}),
     "online_ewc": Method("EWC with one running Fisher", online_ewc,
-                         [dict(lr=0.003, gamma=0.95, strength=strength) for strength in (10, 100, 1000, 10000)],
+                         [dict(lr=0.003, gamma=0.95, strength=strength) for strength in (10, 30, 100, 300)],
                          {"embedded": 2}),
     "distill": Method("distillation from the previous model (LwF)", distill,
                       [dict(lr=0.003, strength=strength) for strength in (0.1, 0.3, 1, 3)], {"embedded": 2}),
+    "der": Method("replay of rows with their old logits (DER++)", der,
+                  [dict(lr=0.003, beta=0.5, alpha=alpha) for alpha in (0.03, 0.1, 0.3, 1)], {"embedded": 2}),
 }
