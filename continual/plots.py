@@ -102,7 +102,7 @@ def curves(path, runs, order):
             colour, _ = look(name)
             axis.plot(at, losses[:, 0], color=colour, linewidth=1.1, alpha=0.85)
             ends.append((losses[-1, 0], name, colour))
-            for k, name in enumerate(order[1:]):
+    for k, name in enumerate(order[1:]):
         axis.axvline(k * steps, color="#888888", linewidth=0.8, linestyle=":")
         axis.text((k + 0.5) * steps, 1.01, name, transform=axis.get_xaxis_transform(), ha="center", fontsize=9)
     axis.set_yscale("log")

@@ -113,7 +113,7 @@ def learned_best(results):
 def sweep(args):
     """Four trials a method, on tuning texts and the second order. Returns {method: [(gain, forgetting)]}"""
     order, found, curves = ORDERS[args.stream][1], {}, {}
-    names = ["naive", *(name for name in args.method if name != "naive")]
+    names = ["naive", *(name for name in args.method if name not in ("naive", "single"))]    # single: naive's rate
     pairs = [(name, n) for name in names for n in range(len(METHODS[name].trials))]
     results = every(args, [arguments(args, name, order, 0, trial) for name, trial in pairs])
     for (name, _), result in zip(pairs, results):
