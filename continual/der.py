@@ -7,8 +7,8 @@ were first seen. Buzzega et al. 2020, eq. 6, https://arxiv.org/abs/2004.07211
 The buffer is a reservoir, so nobody need say where a task ends. The two replayed terms have their own rows, and here
 half as many as the new batch each, so that a step costs twice as much as fine-tuning's, not three times. The mean
 is over positions and vocabulary, as in the authors' code. Logits lie there as float16: 256 kilobytes a row of 128
-tokens at a vocabulary of 1,024, five hundred times the row's own, which is what this method asks of a language model;
-hence fewer rows than in continual/replay.py. The base's rows are stored with what the base says at its end.
+tokens at a vocabulary of 1,024, 256 times the row's own, which is what this method asks of a language model; hence
+fewer rows than in continual/replay.py. The base's rows are stored with what the base says at its end.
 
 setting: alpha, beta
 """

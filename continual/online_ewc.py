@@ -1,6 +1,6 @@
 """
 Elastic weight consolidation whose cost does not grow with the number of tasks: one running Fisher, and one anchor,
-the newest weights. Schwarz et al. 2018, section 3.2, https://arxiv.org/abs/1805.06370
+the newest weights. Schwarz et al. 2018, where they define online EWC, https://arxiv.org/abs/1805.06370
 
     loss = nats per token + strength/2 * sum_i gamma F_i (w_i - w*_i)^2        after a task: F <- gamma F + its Fisher
 

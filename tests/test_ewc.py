@@ -20,7 +20,7 @@ V = 11
 
 
 def tiny(seed=0):
-    """A model with weights that are nowhere zero, and decided enough for its Fisher not to be that of a uniform guess."""
+    """A model whose weights are nowhere zero, decided enough not to have the Fisher of a uniform guess."""
     torch.manual_seed(seed)
     model = Llama(Config(vocab_size=V, n_layer=2, n_head=2, n_kv_head=2, n_embd=8, n_hidden=12, context=16)).double()
     for p in model.parameters():
@@ -185,5 +185,6 @@ def test_online_has_one_fading_fisher_at_the_newest_weights():
     anchor = flat(ewc.weights(made.model)).detach().clone()
     move(made.model)
     moved = flat(ewc.weights(made.model)).detach() - anchor
-    torch.testing.assert_close(springs(online_ewc, made)[1], 7 * 0.5 * (0.5 * first + second) * moved, rtol=0, atol=1e-10)
+    want = 7 * 0.5 * (0.5 * first + second) * moved
+    torch.testing.assert_close(springs(online_ewc, made)[1], want, rtol=0, atol=1e-10)
     assert made.stored() == bytes_kept, "what is kept does not grow with the tasks"
