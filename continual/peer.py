@@ -37,7 +37,7 @@ import torch
 import torch.nn as nn
 from torch.utils.data import TensorDataset
 
-from continual import base, learn, naive, replay
+from continual import base, ewc, learn, naive, online_ewc, replay
 from continual.learner import Learner
 from continual.streams import ORDERS, domain
 from continual.transfer import average_accuracy, backward_transfer, interval
@@ -46,9 +46,12 @@ from train.log import write_metrics
 
 LENGTH = 64                  # tokens of a window
 REPORTED, TUNED = ORDERS["embedded"][:2]
+STRENGTHS = (1e2, 1e3, 1e4, 1e5, 1e6)     # wide: the two libraries' Fishers differ by three orders of magnitude
 METHODS = {                  # ours, and the trials of both
     "naive": (naive, [{}]),
-    "replay": (replay, [dict(share=share) for share in (0.25, 0.5, 0.125, 0.75)]),
+    "replay": (replay, [dict(share=share) for share in (0.125, 0.25, 0.5, 0.75)]),
+    "ewc": (ewc, [dict(strength=strength) for strength in STRENGTHS]),
+    "online ewc": (online_ewc, [dict(strength=strength, gamma=1.0) for strength in STRENGTHS]),
 }
 
 
@@ -91,6 +94,11 @@ def stream(bases, order, on, seed, steps, rows, test_rows):
     return model, tokenizer, tasks, tests
 
 
+def unpacked(x):
+    """doc and positions (train/pack.py) of windows: each is one document."""
+    return torch.zeros_like(x), torch.arange(x.size(1)).expand_as(x)
+
+
 @torch.no_grad()
 def accuracy(model, test):
     """Share of next tokens that are the likeliest."""
@@ -105,7 +113,8 @@ def ours(args, method, setting, model, tokenizer, tasks, seed):
     module = METHODS[method][0]
     learner = Learner(model, tokenizer, dict(setting), args.lr, args.steps, args.rows, LENGTH,
                       np.random.default_rng(seed), torch.Generator().manual_seed(seed))
-    first, *others = [list(zip(*(t.split(args.rows) for t in task))) for task in tasks]
+    first, *others = [list(zip(*(t.split(args.rows) for t in (*task, *unpacked(task[0]))))) for task in tasks]
+    learner.recent = first
     module.start(learner, first)
     yield
     for batches in others:
@@ -136,7 +145,7 @@ class Scores(nn.Module):
         self.model = model
 
     def forward(self, x):
-        return self.model(x)[0].transpose(1, 2)              # (B, V, T)
+        return self.model(x, **dict(zip(("doc", "positions"), unpacked(x))))[0].transpose(1, 2)   # (B, V, T)
 
 
 def theirs(args, method, setting, model, tokenizer, tasks, seed):
@@ -155,7 +164,7 @@ def theirs(args, method, setting, model, tokenizer, tasks, seed):
     plugins = {"naive": lambda: [],
                "replay": lambda: [ReplayPlugin(replay.CAPACITY, args.rows - old, old)],
                "ewc": lambda: [EWCPlugin(setting["strength"])],
-               "online ewc": lambda: [EWCPlugin(setting["strength"], "online", setting["decay"])]}[method]()
+               "online ewc": lambda: [EWCPlugin(setting["strength"], "online", setting["gamma"])]}[method]()
     torch.manual_seed(seed)
     strategy = Naive(model=Scores(model), criterion=nn.CrossEntropyLoss(), train_mb_size=args.rows, evaluator=None,
                      optimizer=torch.optim.AdamW(model.parameters(), args.lr, (0.9, 0.95), weight_decay=0),
@@ -169,6 +178,27 @@ def theirs(args, method, setting, model, tokenizer, tasks, seed):
 
 # ----------------------------------------------------------------------------
 # the comparison
+
+def importances(args, sizes=(1, 4, 16, 64), count=256):
+    """
+    [(batch size, the sum of Avalanche's importances over ours, cosine of the two)], of the base on its own domain.
+    Avalanche squares the gradient of a batch's mean loss (ContinualAI/avalanche@eb075be:avalanche/training/plugins/
+    ewc.py, lines 170 to 182), so what it takes for the Fisher shrinks as the batch grows; ours is per token.
+    """
+    EWCPlugin = avalanche()[3]
+    model, _, (task, *_), _ = stream(args.bases, REPORTED, "test", 0, args.steps, args.rows, args.test_rows)
+    x, y = (t[:count] for t in task)
+    vector = lambda tensors: torch.cat([t.flatten() for t in tensors])                    # noqa: E731
+    right = vector(ewc.fisher(model, [(x, y, *unpacked(x))], torch.Generator().manual_seed(0)))
+    found = []
+    for size in sizes:
+        diagonal = EWCPlugin(1.0).compute_importances(
+            Scores(model), nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters()), TensorDataset(x, y), "cpu", size)
+        wrong = vector(imp.data for imp in diagonal.values())
+        found.append((size, (wrong.sum() / right.sum()).item(), torch.cosine_similarity(wrong, right, dim=0).item()))
+    model.eval().zero_grad()
+    return found
+
 
 def matrix(args, library, method, setting, order, on, seed):
     """R of one run, accuracies after each task (rows) on each domain; from its file if it was done before."""
@@ -232,7 +262,11 @@ def main(argv=None):
         base.make("embedded", REPORTED[0], seed, args.bases)
     table = compare(args)
     show(table)
-    write_metrics(args.out, seconds=time.time() - began, numbers=table)
+    fishers = importances(args)
+    print("\nAvalanche's importances over the Fisher per token\nbatch        sum    cosine")
+    for size, ratio, cosine in fishers:
+        print(f"{size:5}  1/{1 / ratio:7,.0f}    {cosine:6.3f}")
+    write_metrics(args.out, seconds=time.time() - began, numbers=table | {"importances": fishers})
     print(f"\nwrote {args.out}/metrics.json")
 
 
