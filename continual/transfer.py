@@ -99,8 +99,8 @@ def steps_to(curve, steps, task, loss):
 
 
 def interval(values):
-    """(mean, half the width of its 95% interval) of one number for each seed; infinite for a single one."""
+    """(mean, half the width of its 95% interval) of one number for each seed; infinite for a single one, wide for over ten."""
     values = np.asarray(values, dtype=float)
     n = len(values)
-    half = T95.get(n - 1, 1.96) * values.std(ddof=1) / n**0.5 if n > 1 else np.inf
+    half = T95.get(n - 1, T95[9]) * values.std(ddof=1) / n**0.5 if n > 1 else np.inf
     return float(values.mean()), float(half)
