@@ -1,8 +1,9 @@
 """
 Self-generated replay: before a task the model writes documents of its own, from <|bos|> alone, and during it these
 take a share of every batch. No text is stored: what a language model writes is a fair sample of what it knows.
-Robins 1995, https://doi.org/10.1080/09540099550039318; a generator in place of stored data: Shin et al. 2017, section 3,
-https://arxiv.org/abs/1705.08690; a language model as its own generator: Sun et al. 2019, https://arxiv.org/abs/1909.03329
+Robins 1995, https://doi.org/10.1080/09540099550039318; a generator in place of stored data: Shin et al. 2017,
+https://arxiv.org/abs/1705.08690; a language model as its own generator: Sun et al. 2019,
+https://arxiv.org/abs/1909.03329
 
     loss = mean over new tokens of -log p(y)   and, weighted by their numbers,
            mean over own tokens of -sum_v p_before(v) log p(v)             p_before: the model before the task

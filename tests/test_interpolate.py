@@ -86,7 +86,7 @@ def test_the_rate_is_warmed_up_again_and_falls_to_a_tenth():
     at = [one.factor(n, 1000) for n in range(1, 1001)]
     assert at[0] == pytest.approx(0.1) and at[4] == pytest.approx(0.5)             # 1% of the task: ten steps up
     assert max(at) == pytest.approx(1) and at.index(max(at)) == 9
-    assert at[504] == pytest.approx(0.55, abs=1e-3)                                # half way down a cosine: (1 + 0.1) / 2
+    assert at[504] == pytest.approx(0.55, abs=1e-3)                                # half way down: (1 + 0.1) / 2
     assert at[-1] == pytest.approx(0.1) and all(a > b for a, b in zip(at[9:], at[10:]))
     assert learner().factor(1000, 1000) < 0.01 and learner().factor(400, 1000) == 1, "everybody else's is a trapezoid"
 
