@@ -9,7 +9,7 @@ Full vocabulary, and not differentiated through the sampling, as in the paper. W
 student with a demonstration in its context, its weights a running mean of the student's. A model of this size learns
 nothing from its context: shown a text of another domain, it predicts the same text hardly better the second time.
 So the demonstrations go into the teacher's weights: a copy, made when the task begins, that is fine-tuned on the
-task's batches beside the student. Prompts are the first 64 tokens of a row, for this is plain text and has no questions.
+task's batches beside the student. Prompts are the first 64 tokens of a row: plain text has no questions.
 
 The teacher ends with the task. Its work, the writing and its parameters all count. setting: lr, of both
 """
