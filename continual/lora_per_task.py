@@ -1,0 +1,71 @@
+"""
+An adapter for each task, all trained against the frozen base alone, and a router (continual/router.py) that picks one
+for each text by its first 64 tokens. Nothing is forgotten by construction; what can go wrong is the choice.
+Adapters in a column beside what was learned before: Rusu et al. 2016, https://arxiv.org/abs/1606.04671; low-rank ones:
+Hu et al. 2021, https://arxiv.org/abs/2106.09685
+
+The base's own domain is one of the router's, answered by the base without an adapter; so is what it abstains from.
+
+setting: rank, of the adapters
+"""
+
+from functools import partial
+
+from continual.router import DEPTH, READ, Router, features
+from lora.lora import LoRAConfig, inject, parameters, state
+
+BASE = "task0"       # the base's own domain
+
+
+def newest(learner):
+    return f"task{learner.tasks}"
+
+
+def start(learner, batches):
+    learner.router = Router()
+    learner.kept |= {"router": learner.router.statistics, "adapters": {}, "report": {"routed": 0.0, "rows": 0}}
+    learner.logits = partial(routed, learner)
+    learn_to_route(learner, BASE, batches)
+
+
+def learn_to_route(learner, name, batches):
+    learner.model.select(None)
+    for x, _, doc, positions in batches:
+        learner.router.add(name, features(learner.model, x, doc, positions))
+
+
+def begin(learner):
+    config = LoRAConfig(rank=int(learner.setting["rank"]), alpha=2 * learner.setting["rank"])
+    inject(learner.model, config, newest(learner), learner.generator)
+    learner.train(parameters(learner.model, newest(learner)))
+
+
+def loss(learner, batch):
+    learn_to_route(learner, newest(learner), [batch])
+    learner.model.select(newest(learner))
+    return learner.nats(batch)
+
+
+def end(learner):
+    learner.kept["adapters"][newest(learner)] = state(learner.model, newest(learner))
+    learner.kept["report"] = {"routed": 0.0, "rows": 0}
+
+
+def answer(learner, names, x, doc, positions):
+    """Logits of rows, each with the adapter of its name; the base's own domain has none, nor has one not met yet."""
+    there = {f"task{n}" for n in range(1, learner.tasks + 1)}
+    learner.model.select([name if name in there else None for name in names])
+    logits = learner.read(x, doc, positions)
+    learner.model.select(None)
+    return logits
+
+
+def routed(learner, x, doc, positions):
+    learner.model.select(None)
+    names = learner.router.choose(features(learner.model, x, doc, positions))
+    learner.flops += 2 * READ * len(x) * sum(p.numel() for p in learner.model.model.layers[:DEPTH].parameters())
+    if learner.domain <= learner.tasks:                      # reported: how often the choice is right
+        report, right = learner.kept["report"], sum(name == f"task{learner.domain}" for name in names)
+        report["routed"] = (report["routed"] * report["rows"] + right) / (report["rows"] + len(x))
+        report["rows"] += len(x)
+    return answer(learner, names, x, doc, positions)
