@@ -42,6 +42,7 @@ class Learner:
     optimizers: list = field(default_factory=list)    # [(AdamW, factor of the rate)]
     factor: object = partial(trapezoid, warmup=0.1, cooldown=0.5)   # of the rate, by (step, steps of a task)
     flops: float = 0.0
+    domain: int = 0                         # of what is being judged; only an oracle may ask
 
     def __post_init__(self):
         self.logits = self.read             # a method that answers otherwise puts its own function here
@@ -72,7 +73,7 @@ class Learner:
 def size(thing):
     """Bytes of tensors, arrays and models, however nested. Ids count two bytes, as a shard stores them."""
     if isinstance(thing, nn.Module):
-        return size(list(thing.state_dict().values()))
+        return size({t.data_ptr(): t for t in thing.state_dict().values()})       # tied weights once
     if isinstance(thing, dict):
         return size(list(thing.values()))
     if isinstance(thing, (list, tuple)):

@@ -10,10 +10,11 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import (der, distill, ewc, fresh, frozen, interpolate, joint, naive, online_ewc,
-                       replay, rewarm, self_distill, self_replay, single)
+from continual import (der, distill, ewc, fresh, frozen, interpolate, joint, lora_oracle, lora_per_task, naive,
+                       online_ewc, replay, rewarm, self_distill, self_replay, single)
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
+ADAPTER_RATES = [dict(lr=lr, rank=16) for lr in (0.003, 0.01, 0.03, 0.1)]
 
 
 class Method(NamedTuple):
@@ -52,4 +53,6 @@ METHODS = {
                       [dict(lr=0.003, strength=strength) for strength in (0.1, 0.3, 1, 3)], {"embedded": 1}),
     "der": Method("replay of rows with their old logits (DER++)", der,
                   [dict(lr=0.003, beta=0.5, alpha=alpha) for alpha in (0.1, 0.3, 1, 3)], {"embedded": 2}),
+    "lora_per_task": Method("an adapter for each task, and a router", lora_per_task, ADAPTER_RATES, {"embedded": 1}),
+    "lora_oracle": Method("the same, told which adapter is right", lora_oracle, ADAPTER_RATES, {"embedded": 1}),
 }
