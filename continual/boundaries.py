@@ -42,7 +42,7 @@ def batches(loaders, steps, boundaries, rng):
         near = [n for n in (task - 1, task + 1) if 0 <= n < len(loaders)]
         for step in range(1, steps + 1):
             batch = loader.next()
-            if boundaries == "blurred":
+            if boundaries == "blurred" and near:
                 rows = torch.from_numpy(rng.random(len(batch[0])) < BLUR)
                 other = loaders[near[math.floor(rng.random() * len(near))]].next()
                 batch = tuple(torch.where(rows[:, None], b, a) for a, b in zip(batch, other))

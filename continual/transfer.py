@@ -99,7 +99,7 @@ def steps_to(curve, steps, task, loss):
 
 
 def interval(values):
-    """(mean, half the width of its 95% interval) of one number for each seed; infinite for a single one, wide for over ten."""
+    """(mean, half the width of its 95% interval) of one number for each seed; infinite for a single one."""
     values = np.asarray(values, dtype=float)
     n = len(values)
     half = T95.get(n - 1, T95[9]) * values.std(ddof=1) / n**0.5 if n > 1 else np.inf
