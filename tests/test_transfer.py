@@ -62,8 +62,8 @@ def test_the_formulas_of_lopez_paz_and_ranzato(n):
 
 def test_forgetting_is_the_worst_rise_over_the_best_so_far():
     assert transfer.forgetting(L) == pytest.approx(4 / 1 - 1)                     # the base's domain, not 3.6 / 3 - 1
-    assert transfer.forgetting([[1, 9, 9], [3, 2, 9], [1.1, 2, 1]]) == pytest.approx(2), "that it came back is no excuse"
-    assert transfer.forgetting([[1, 9, 9], [0.5, 2, 9], [0.6, 2, 1]]) == pytest.approx(0.2), "what was gained can be lost"
+    assert transfer.forgetting([[1, 9, 9], [3, 2, 9], [1.1, 2, 1]]) == pytest.approx(2), "coming back is no excuse"
+    assert transfer.forgetting([[1, 9, 9], [0.5, 2, 9], [0.6, 2, 1]]) == pytest.approx(0.2), "a gain can be lost"
     assert transfer.forgetting([[1, 9, 9], [1, 2, 9], [1, 3, 1]]) == pytest.approx(0.5), "later tasks count, too"
     assert transfer.forgetting([[1, 9], [0.8, 2]]) == pytest.approx(-0.2), "and it may be learned better than before"
     before = [[1, 1, 9], [1, 2, 9], [1, 2, 1]]
