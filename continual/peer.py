@@ -182,8 +182,8 @@ def importances(args, sizes=(1, 4, 16, 64), count=256):
     """
     [(batch size, the sum of Avalanche's importances over ours, cosine of the two)], of the base on its own domain.
     Avalanche squares the gradient of a batch's mean loss (ContinualAI/avalanche@eb075be:avalanche/training/plugins/
-    ewc.py, lines 170 to 182), so what it takes for the Fisher shrinks as the batch grows, by 1/targets if gradients of
-    tokens were independent; ours is per token. theirs() makes up for that, so that both try springs of one stiffness.
+    ewc.py, lines 170 to 182), so what it takes for the Fisher shrinks as the batch grows, to 1/targets if gradients of
+    tokens were independent; ours is per token. theirs() makes up for that, so that both try about the same springs.
     """
     EWCPlugin = avalanche()[3]
     model, _, (task, *_), _ = stream(args.bases, REPORTED, "test", 0, args.steps, args.rows, args.test_rows)
