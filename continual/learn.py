@@ -141,11 +141,11 @@ class Record:
         learner.flops = before
 
     @staticmethod
-    def each(learner, tests):
+    def each(learner, tests, other=None):
         """measure() of every domain; the learner is told which one, for the methods that an oracle helps."""
         found = []
         for learner.domain, batch in enumerate(tests):
-            found.append(measure(learner.logits, batch))
+            found.append(measure(learner.logits, batch, other))
         return found
 
 
@@ -201,6 +201,10 @@ def run(args):
     start, setting = time.time(), dict(args.setting)
     model, tokenizer, _ = checkpoint.load(base.folder(args.stream, args.order[0], args.seed, args.out) / "run", "cpu")
     first = copy.deepcopy(model).eval()
+
+    def before(x, doc, positions):
+        return first(x, doc=doc, positions=positions)[0]
+
     learner = Learner(model.eval(), tokenizer, setting, setting.pop("lr", 0.0), args.steps, args.rows, args.length,
                       np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed))
     loaders = [Loader(examples(args.stream, name, "train", tokenizer), tokenizer.specials["<|pad|>"], args.rows,
@@ -209,8 +213,7 @@ def run(args):
     found = learn(args, learner, METHODS[args.method].module, loaders, record)
     work, n_base = learner.flops, sum(p.numel() for p in first.parameters())
     return {"losses": record.losses, "accuracies": record.accuracies, "curve": record.curve, "found": found,
-            "kl": [measure(learner.logits, batch, lambda *rows: first(rows[0], doc=rows[1], positions=rows[2])[0])[2]
-                   for batch in record.tests],
+            "kl": [kl for _, _, kl in record.each(learner, record.tests, before)],
             "tokens": args.steps * (len(loaders) - 1) * args.rows * args.length, "flops": work,
             "trained_parameters": sum(p.numel() for optimizer, _ in learner.optimizers for p in optimizer.params),
             "stored_bytes": learner.stored(), "inference": record.inference / (2 * n_base),

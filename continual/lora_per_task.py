@@ -12,7 +12,7 @@ setting: rank, of the adapters
 from functools import partial
 
 from continual.router import DEPTH, READ, Router, features
-from lora.lora import LoRAConfig, inject, parameters, state
+from lora.lora import EMBEDDING, LLAMA, LoRAConfig, inject, parameters, state
 
 BASE = "task0"       # the base's own domain
 
@@ -34,9 +34,13 @@ def learn_to_route(learner, name, batches):
         learner.router.add(name, features(learner.model, x, doc, positions))
 
 
+def config(learner):
+    """On every matrix, the embedding and the head too: a new domain has tokens that the base has never met."""
+    return LoRAConfig(int(learner.setting["rank"]), 2 * learner.setting["rank"], targets=LLAMA + EMBEDDING)
+
+
 def begin(learner):
-    config = LoRAConfig(rank=int(learner.setting["rank"]), alpha=2 * learner.setting["rank"])
-    inject(learner.model, config, newest(learner), learner.generator)
+    inject(learner.model, config(learner), newest(learner), learner.generator)
     learner.train(parameters(learner.model, newest(learner)))
 
 

@@ -12,18 +12,19 @@ setting: rank, scale
 
 import torch
 
-from lora.lora import LoRAConfig, inject, layers, parameters, state, unmerge
+from continual.lora_per_task import config
+from lora.lora import inject, layers, parameters, state, unmerge, untie
 
 
 def start(learner, batches):
+    untie(learner.model)
     learner.kept |= {"adapters": {}, "base": []}
 
 
 def begin(learner):
     unmerge(learner.model)
     name = f"task{learner.tasks}"
-    inject(learner.model, LoRAConfig(int(learner.setting["rank"]), 2 * learner.setting["rank"]), name,
-           learner.generator)
+    inject(learner.model, config(learner), name, learner.generator)
     learner.train(parameters(learner.model, name))
 
 

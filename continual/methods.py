@@ -10,11 +10,11 @@ that much, the one that learns most (continual/train.py, `best`).
 
 from typing import NamedTuple
 
-from continual import (der, distill, ewc, fresh, frozen, interpolate, joint, lora_oracle, lora_per_task, naive,
-                       online_ewc, replay, rewarm, self_distill, self_replay, single)
+from continual import (der, distill, ewc, fresh, frozen, interpolate, joint, lora_oracle, lora_per_task, merging,
+                       naive, olora, online_ewc, replay, rewarm, self_distill, self_replay, single, soft_replay)
 
 RATES = [dict(lr=lr) for lr in (0.001, 0.003, 0.01, 0.03)]
-ADAPTER_RATES = [dict(lr=lr, rank=16) for lr in (0.003, 0.01, 0.03, 0.1)]
+ADAPTER_RATES = [dict(lr=lr, rank=32) for lr in (0.003, 0.006, 0.01, 0.02)]
 
 
 class Method(NamedTuple):
@@ -36,6 +36,8 @@ METHODS = {
     **{f"replay_{percent}": Method(f"replay, {percent}% of each batch", replay,
                                    [rate | {"share": percent / 100} for rate in RATES], {"embedded": 1})
        for percent in (1, 5, 25)},
+    "soft_replay": Method("replay by the previous model's chances", soft_replay,
+                          [dict(lr=0.004, old=16, weight=weight) for weight in (2, 4, 8, 16)], {"embedded": 2}),
     "self_replay": Method("replay of what the model itself writes", self_replay,
                           [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.4, 0.55)], {"embedded": 2}),
     "rewarm": Method("rate warmed up again, and 5% replay", rewarm, [rate | {"share": 0.05} for rate in RATES],
@@ -53,6 +55,10 @@ METHODS = {
                       [dict(lr=0.003, strength=strength) for strength in (0.1, 0.3, 1, 3)], {"embedded": 1}),
     "der": Method("replay of rows with their old logits (DER++)", der,
                   [dict(lr=0.003, beta=0.5, alpha=alpha) for alpha in (0.1, 0.3, 1, 3)], {"embedded": 2}),
-    "lora_per_task": Method("an adapter for each task, and a router", lora_per_task, ADAPTER_RATES, {"embedded": 1}),
-    "lora_oracle": Method("the same, told which adapter is right", lora_oracle, ADAPTER_RATES, {"embedded": 1}),
+    "lora_per_task": Method("an adapter for each task, and a router", lora_per_task, ADAPTER_RATES, {"embedded": 2}),
+    "lora_oracle": Method("the same, told which adapter is right", lora_oracle, ADAPTER_RATES, {"embedded": 2}),
+    "olora": Method("adapters at right angles to each other (O-LoRA)", olora,
+                    [dict(lr=0.01, rank=32, strength=strength) for strength in (0.1, 1, 10, 100)], {"embedded": 1}),
+    "merging": Method("an adapter for each task, all added (task arithmetic)", merging,
+                      [dict(lr=0.01, rank=32, scale=scale) for scale in (0.25, 0.5, 0.75, 1)], {"embedded": 1}),
 }

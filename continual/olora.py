@@ -11,19 +11,20 @@ weights at once (what the paper does at the end), of it only A is kept.
 setting: rank, strength
 """
 
+from continual.lora_per_task import config
 from lora import lora
-from lora.lora import LoRAConfig, inject, layers, parameters
+from lora.lora import inject, layers, parameters
 
 NAME = "newest"
 
 
 def start(learner, batches):
+    lora.untie(learner.model)
     learner.kept["A"] = {}               # layer -> [A of each earlier task]
 
 
 def begin(learner):
-    inject(learner.model, LoRAConfig(int(learner.setting["rank"]), 2 * learner.setting["rank"]), NAME,
-           learner.generator)
+    inject(learner.model, config(learner), NAME, learner.generator)
     learner.train(parameters(learner.model, NAME))
 
 

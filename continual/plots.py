@@ -52,8 +52,8 @@ def matrices(path, runs, order):
         first = axis is axes[axes == axis][0] and list(axes.flat).index(axis) % columns == 0
         axis.set_xticks(range(n), [word[:9] for word in order], fontsize=7, rotation=45 if n > 3 else 0)
         axis.set_yticks(range(n), [f"after {word[:9]}" for word in order] if first else [], fontsize=7)
-    figure.suptitle("Loss on each domain (columns) after each task (rows), nats per token: dark is forgotten, or not yet "
-                    "learned", fontsize=11)
+    figure.suptitle("Loss on each domain (columns) after each task (rows), nats per token: dark is forgotten, or not "
+                    "yet learned", fontsize=11)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

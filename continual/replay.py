@@ -8,16 +8,16 @@ setting: share, of the rows of a batch that are old; the batch does not grow, so
 
 import torch
 
-from continual.naive import begin, end  # noqa: F401
+from continual.naive import begin  # noqa: F401
 
-CAPACITY = 400       # rows
+CAPACITY = 1200      # rows, as many as a task has
 
 
 class Reservoir:
     """A uniform sample, without replacement, of all items ever added: Vitter 1985, algorithm R"""
 
     def __init__(self, capacity, rng):
-        self.capacity, self.rng, self.items, self.seen = capacity, rng, [], 0
+        self.capacity, self.rng, self.items, self.seen, self.queue = capacity, rng, [], 0, []
 
     def add(self, item):
         self.seen += 1
@@ -27,8 +27,11 @@ class Reservoir:
             self.items[place] = item
 
     def draw(self, n):
-        """n different items, or all there are."""
-        return [self.items[i] for i in self.rng.choice(len(self.items), min(n, len(self.items)), replace=False)]
+        """n items, none where there are none; each is drawn once before any is drawn again."""
+        while self.items and len(self.queue) < n:
+            self.queue += self.rng.permutation(len(self.items)).tolist()
+        drawn, self.queue = self.queue[:n], self.queue[n:]
+        return [self.items[i] for i in drawn]
 
 
 def rows_of(batch):
@@ -44,6 +47,10 @@ def stacked(rows):
 def start(learner, batches):
     learner.buffer = Reservoir(CAPACITY, learner.rng)
     learner.kept["rows"] = learner.buffer.items
+    remember(learner, batches)
+
+
+def remember(learner, batches):
     for batch in batches:
         for row in rows_of(batch):
             learner.buffer.add(row)
@@ -55,7 +62,10 @@ def mixed(learner, batch, old):
 
 
 def loss(learner, batch):
-    old = learner.buffer.draw(learner.rng.binomial(len(batch[0]), learner.setting["share"]))
-    for row in rows_of(batch):
-        learner.buffer.add(row)
-    return learner.nats(mixed(learner, batch, old))
+    n = learner.rng.binomial(len(batch[0]), learner.setting["share"])
+    return learner.nats(mixed(learner, batch, learner.buffer.draw(n)))
+
+
+def end(learner):
+    """Only now: a row of the task itself is not old, and would be replayed in the place of one that is."""
+    remember(learner, learner.recent)

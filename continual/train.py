@@ -101,7 +101,9 @@ def best(results, tuned):
     gains = [transfer.gain(result["losses"], tuned["losses"]) for result in results]
     lost = [transfer.forgetting(result["losses"]) for result in results]
     enough = [n for n, gained in enumerate(gains) if gained >= 0.95]
-    return min(enough, key=lost.__getitem__) if enough else max(range(len(gains)), key=gains.__getitem__)
+    if enough:                                               # to 0.1%; of equals the one that learns most
+        return min(enough, key=lambda n: (round(lost[n], 3), -gains[n]))
+    return max(range(len(gains)), key=gains.__getitem__)
 
 
 def learned_best(results):

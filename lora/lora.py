@@ -5,6 +5,7 @@ https://arxiv.org/abs/2106.09685
     y = W x + (alpha / r) B A x          A: (r, in) random, B: (out, r) zero: at the start nothing has changed
 
     report = inject(model, LoRAConfig(rank=8))          # every nn.Linear of the blocks; the report says what was left
+    LoRAConfig(targets=LLAMA + EMBEDDING)               # and what goes in and out: for tokens that are new to the base
     train only parameters(model), then merge(model)     # W + (alpha / r) B A: the adapter costs nothing any more
 
 Several adapters live on one base, each under a name; model.select(rows) says which of them each row of the
@@ -14,7 +15,7 @@ next batch uses, so that requests with different adapters run in one batch. Thre
     dora      direction and length apart: m (W + BA) / |W + BA|, the length of each row (Liu et al. 2024, 2402.09353)
     LoRA+     B learns faster than A: groups(ratio) (Hayou et al. 2024, 2402.12354)
 
-Left out on purpose: quantized bases, adapters on embeddings, biases.
+Left out on purpose: quantized bases, biases.
 
 B = batch, T = time, R = rank
 """
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 
 LLAMA = "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"
 GPT2 = "c_attn", "c_proj", "c_fc"
+EMBEDDING = "embed_tokens", "wte", "lm_head"
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,43 @@ class LoRAConfig:
 
 
 class Adapter(nn.Module):
-    """The two thin matrices, and with dora the length of each row, that one adapter adds to one layer."""
+    """
+    The two thin matrices, and with dora the length of each row, that one adapter adds to one layer. An embedding reads
+    A's columns where a linear layer multiplies by A, and there B is random and A is zero, as in PEFT; but B's size is
+    that of a unit vector's parts, where PEFT's N(0, 1) moves an embedding too fast at any rate that fits the rest.
+    """
 
     def __init__(self, base, config, generator=None):
         super().__init__()
-        out, size = base.weight.shape
+        self.config, self.table = config, isinstance(base, nn.Embedding)
+        size, out = base.weight.shape if self.table else base.weight.shape[::-1]
         like = dict(dtype=base.weight.dtype, device=base.weight.device)
         bound = size ** -0.5                                 # PEFT's, kaiming_uniform_(a = sqrt(5))
-        self.config = config
-        self.A = nn.Parameter(torch.empty(config.rank, size, **like).uniform_(-bound, bound, generator=generator))
+        self.A = nn.Parameter(torch.zeros(config.rank, size, **like))
         self.B = nn.Parameter(torch.zeros(out, config.rank, **like))
-        self.m = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None  # (out,)
+        with torch.no_grad():
+            if self.table:
+                self.B.normal_(0, out ** -0.5, generator=generator)
+            else:
+                self.A.uniform_(-bound, bound, generator=generator)
+        dora = config.dora and not self.table
+        self.m = nn.Parameter(base.weight.detach().norm(dim=1)) if dora else None  # (out,)
         self.dropout = nn.Dropout(config.dropout)
 
     def delta(self, wide=torch.float32):
-        """What a merge adds to the weight, without dora: (out, in), in a type at least as wide as `wide`."""
+        """What a merge adds to the weight, without dora: of its shape, in a type at least as wide as `wide`."""
         wide = torch.promote_types(self.A.dtype, wide)
-        return self.config.scale * (self.B.to(wide) @ self.A.to(wide))
+        added = self.config.scale * (self.B.to(wide) @ self.A.to(wide))
+        return added.T if self.table else added
 
     def lengths(self, weight):
         """|W + scale BA| of each row, (out,). No gradient flows through it: Liu et al. 2024, section 4.3"""
         return (weight.detach() + self.delta(weight.dtype).detach()).norm(dim=1).clamp(min=1e-12)
 
     def forward(self, x, y, weight):
-        """x: (..., in);  y = W x: (..., out);  returns: y with this adapter"""
-        added = self.config.scale * F.linear(F.linear(self.dropout(x), self.A), self.B)
+        """x: (..., in), or ids (...);  y = W x: (..., out);  returns: y with this adapter"""
+        thin = F.embedding(x, self.A.T) if self.table else F.linear(self.dropout(x), self.A)      # (..., R)
+        added = self.config.scale * F.linear(thin, self.B)
         if self.m is None:
             return y + added
         if self.config.dropout and self.training:            # the base's part is dropped alike
@@ -85,14 +99,18 @@ class Selection:
     """Which adapter is in use: one name for all rows, or a list with a name or None for each row of the batch."""
 
     def __init__(self):
-        self.rows = None
+        self.rows, self.names = None, set()
 
     def select(self, rows):
+        """ValueError if there is no adapter of that name. Layers that it was not put on answer as the base does."""
+        named = {rows} if rows is None or isinstance(rows, str) else {*rows}
+        if unknown := named - {None} - self.names:
+            raise ValueError(f"no adapter {', '.join(sorted(unknown))}, but {', '.join(sorted(self.names)) or 'none'}")
         self.rows = rows
 
 
 class LoRALinear(nn.Module):
-    """A frozen nn.Linear and the adapters on it, by name."""
+    """A frozen nn.Linear, or nn.Embedding, and the adapters on it, by name."""
 
     def __init__(self, base, selection):
         super().__init__()
@@ -106,11 +124,11 @@ class LoRALinear(nn.Module):
     def forward(self, x):
         y, rows = self.base(x), self.selection.rows          # (B, T, out)
         if rows is None or isinstance(rows, str):
-            return y if rows is None else self.adapters[rows](x, y, self.weight)
-        used = sorted({name for name in rows if name is not None})
+            return self.adapters[rows](x, y, self.weight) if rows in self.adapters else y
+        used = sorted({name for name in rows if name in self.adapters})
         if not used:
             return y
-        if len(used) == 1 and None not in rows:
+        if len({*rows}) == 1:
             return self.adapters[used[0]](x, y, self.weight)
         y = y.clone()
         for name in used:                                    # each adapter reads its own rows
@@ -129,27 +147,28 @@ def layers(model):
 
 def inject(model, config, name="default", generator=None):
     """
-    Put an adapter on every nn.Linear whose name ends in one of config.targets, freeze all else, and use it.
+    Put an adapter on every linear layer and embedding whose name ends in one of config.targets, freeze all else, and
+    use it. An embedding and a head that share their weights get an adapter each, and cannot be merged.
     returns: {"adapted": [names], "left": [names of other modules with weights of their own]}
     ValueError if a name is taken, or if nothing would be adapted
     """
     if any(name in layer.adapters for _, layer in layers(model)):
         raise ValueError(f"there is an adapter {name!r} already")
     found = {path: module for path, module in model.named_modules()
-             if isinstance(module, (nn.Linear, LoRALinear)) and path.split(".")[-1] in config.targets}
+             if isinstance(module, (nn.Linear, nn.Embedding, LoRALinear)) and path.split(".")[-1] in config.targets}
     if not found:
         raise ValueError(f"no linear layer of this model is named {' or '.join(config.targets)}")
+    if getattr(model, "head_loss", None) and any(path.endswith("lm_head") for path in found):
+        raise ValueError("head and loss in one pass by an adapter on the head: build the model without head_loss")
     selection = next((layer.selection for _, layer in layers(model)), None) or Selection()
-    tied = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     model.requires_grad_(False)
     for path, module in found.items():
         if not isinstance(module, LoRALinear):
-            if id(module.weight) in tied:
-                raise ValueError(f"{path} is the embedding too (tie=True): leave it out of the targets")
             parent, _, leaf = path.rpartition(".")
             layer = LoRALinear(module, selection)
             setattr(model.get_submodule(parent), leaf, layer)
         model.get_submodule(path).adapters[name] = Adapter(model.get_submodule(path).base, config, generator)
+    selection.names.add(name)
     model.select = selection.select
     model.select(name)
     for p in parameters(model, name):
@@ -194,6 +213,7 @@ def load_state(model, weights, name="default"):
 def remove(model, name="default"):
     """Take an adapter off; no adapter is selected from then on."""
     for _, layer in layers(model):
+        layer.selection.names.discard(name)
         if name in layer.adapters:
             del layer.adapters[name]
     model.select(None)
@@ -205,6 +225,10 @@ def remove(model, name="default"):
 @torch.no_grad()
 def merge(model, name="default"):
     """Fold an adapter into the weights, so that it costs nothing. A copy of them is kept for unmerge()."""
+    weights = [id(module.weight) for module in model.modules() if isinstance(module, (nn.Linear, nn.Embedding))]
+    for path, layer in layers(model):
+        if name in layer.adapters and weights.count(id(layer.weight)) > 1:
+            raise ValueError(f"{path} shares its weights, so a merge would change two layers: untie(model) first")
     for path, layer in layers(model):
         if layer.unmerged is not None:
             raise ValueError(f"an adapter is merged into {path} already: unmerge(model) first")
@@ -225,6 +249,11 @@ def unmerge(model):
         if layer.unmerged is not None:
             layer.weight.copy_(layer.unmerged)
             layer.unmerged = None
+
+
+def untie(model):
+    """Give the head weights of its own, for now equal to the embedding's: then adapters on both can be merged."""
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
 
 
 def strip(model):

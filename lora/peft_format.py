@@ -5,9 +5,9 @@ saved here, and what PEFT has saved is loaded here, with equal outputs.
     save(model, folder)                                      # an adapter of lora/lora.py
     report = load(model, folder, name="code")                # onto a model without it
 
-Names are PEFT's: base_model.model.<layer>.lora_A.weight, lora_B.weight, lora_magnitude_vector. The hash of the
-base that an adapter was trained on travels along; on another base it is refused. So are configurations that
-lora.py does not compute (biases, ranks by pattern).
+Names are PEFT's: base_model.model.<layer>.lora_A.weight, lora_B.weight, lora_magnitude_vector, and for
+an embedding lora_embedding_A, lora_embedding_B. The hash of the base that an adapter was trained on travels along; on
+another base it is refused. So are configurations that lora.py does not compute (biases, ranks by pattern).
 """
 
 import json
@@ -22,6 +22,7 @@ from lora.lora import LoRAConfig, inject, layers, load_state, remove, state
 
 PREFIX = "base_model.model."
 KEYS = {"A": "lora_A.weight", "B": "lora_B.weight", "m": "lora_magnitude_vector"}
+TABLE = {"A": "lora_embedding_A", "B": "lora_embedding_B"}   # of an embedding
 REFUSED = {"bias": "none", "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "lora_bias": False,
            "layers_to_transform": None, "exclude_modules": None, "target_parameters": None,
            "alora_invocation_tokens": None}                  # PEFT's field: the only value that we compute
@@ -56,17 +57,18 @@ def save(model, folder, name="default", base=""):
             "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout, "target_modules": targets,
             "use_rslora": config.rslora, "use_dora": config.dora, "fan_in_fan_out": kind_of(model) == "gpt2",
             "bias": "none", "init_lora_weights": True}
-    tensors = {theirs(key): w.contiguous() for key, w in state(model, name).items()}
+    tables = {path for path, layer in layers(model) if isinstance(layer.base, torch.nn.Embedding)}
+    tensors = {theirs(key, tables): w.contiguous() for key, w in state(model, name).items()}
     part = folder / "adapter_model.safetensors.part"
     save_file(tensors, part, metadata={"format": "pt", "base": base or base_hash(model)})
     os.replace(part, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
-def theirs(key):
-    """PEFT's name of one of state()'s tensors."""
+def theirs(key, tables):
+    """PEFT's name of one of state()'s tensors; tables: the paths of embeddings."""
     path, _, leaf = key.rpartition(".")
-    return f"{PREFIX}{path}.{KEYS[leaf]}"
+    return f"{PREFIX}{path}.{(TABLE if path in tables else KEYS)[leaf]}"
 
 
 def read(folder):
@@ -87,9 +89,11 @@ def read(folder):
         raise AdapterError(f"{folder} wants what lora/lora.py does not compute: {what}")
     config = LoRAConfig(made["r"], made["lora_alpha"], made["lora_dropout"], tuple(made["target_modules"]),
                         made.get("use_rslora", False), made.get("use_dora", False))
-    names = {theirs: ours for ours, theirs in KEYS.items()}
+    names = {theirs: ours for keys in (KEYS, TABLE) for ours, theirs in keys.items()}
     weights = {}
     for key, tensor in found.items():
+        if key.endswith(".base_layer.weight"):
+            continue                                         # PEFT adds the base of an embedding, which we have
         path, leaf = next(((key[len(PREFIX):-len(end) - 1], ours) for end, ours in names.items() if key.endswith(end)),
                           (None, None))
         if path is None or not key.startswith(PREFIX):

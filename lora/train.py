@@ -19,6 +19,7 @@ import argparse
 import importlib.util
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from bpe.documents import records
 from bpe.template import from_gsm8k, render
 from gpt import checkpoint
 from lora import peft_format
-from lora.lora import LoRAConfig, groups, inject, merge, strip
+from lora.lora import EMBEDDING, GPT2, LLAMA, LoRAConfig, groups, inject, merge, strip, untie
 from train.adamw import AdamW
 from train.device import device, prepare
 from train.loader import Conversations, Loader
@@ -37,16 +38,20 @@ from train.schedule import trapezoid
 from train.state import Clock
 from train.step import evaluate, optimize
 
+TARGETS = {"attention": ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn"), "blocks": LLAMA + GPT2,
+           "all": LLAMA + GPT2 + EMBEDDING}
+
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
-    add("--checkpoint", type=Path, default=Path("out/continual/base/run"), help="where to start [%(default)s]")
+    add("--checkpoint", type=Path, default=Path("out/continual/embedded/base_fiction_0/run"), help="where to start [%(default)s]")
     add("--train", type=Path, required=True, help="texts or conversations (bpe/documents.py) to learn")
     add("--valid", type=Path, required=True, help="held-out ones of the same kind")
     add("--other", type=Path, nargs="*", default=[], help="held-out ones of other kinds, to see what is forgotten")
     add("--out", type=Path, default=Path("out/lora/train"), help="where to write [%(default)s]")
     add("--full", action="store_true", help="train all weights instead of an adapter")
+    add("--targets", choices=TARGETS, default="all", help="layers with an adapter; all: embedding and head too [%(default)s]")
     add("--rank", type=int, default=8, help="[%(default)s]")
     add("--alpha", type=float, default=16.0, help="scale of the adapter is alpha / rank [%(default)s]")
     add("--dropout", type=float, default=0.0, help="on what goes into A [%(default)s]")
@@ -54,6 +59,7 @@ def parse(argv):
     add("--dora", action="store_true", help="direction and length apart")
     add("--lora-plus", type=float, default=1.0, help="rate of B over that of A [%(default)s]")
     add("--merge", action="store_true", help="write the merged model too")
+    add("--no-weights", action="store_true", help="write the figures alone")
     add("--lr", type=float, help="peak rate of AdamW [0.004; 0.0004 with --full]")
     add("--tokens", type=int, default=400_000, help="tokens to train on [%(default)s]")
     add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
@@ -120,7 +126,12 @@ def adapt(args, model):
         model.requires_grad_(True)
         params = [*model.parameters()]
         return [(AdamW(params), args.lr)], sum(p.numel() for p in params)
-    config = LoRAConfig(args.rank, args.alpha, args.dropout, rslora=args.rslora, dora=args.dora)
+    if args.targets == "all":
+        model.head_loss = None                               # that one multiplies by the head's own weights alone
+        if args.merge:
+            untie(model)                                     # embedding and head get weights of their own
+            model.config = replace(model.config, tie=False)
+    config = LoRAConfig(args.rank, args.alpha, args.dropout, TARGETS[args.targets], args.rslora, args.dora)
     report = inject(model, config, generator=torch.Generator().manual_seed(args.seed))
     trained = [(params, factor) for params, factor in groups(model, ratio=args.lora_plus) if params]
     left = sorted({re.sub(r"\d+", "*", name) for name in report["left"]})
@@ -131,6 +142,8 @@ def adapt(args, model):
 
 def save(args, model, tokenizer, info):
     """The adapter, or the model; where it was written."""
+    if args.no_weights:
+        return args.out / "metrics.json"
     if not args.full:
         peft_format.save(model, args.out / "adapter", base=info["hash"])
         if not args.merge:
@@ -150,7 +163,7 @@ def main(argv=None):
     except checkpoint.CheckpointError as e:
         sys.exit(f"{e}\n(a model to start from: python continual/base.py)")
     loader = Loader(documents(args.train, tokenizer), tokenizer.specials["<|pad|>"], args.batch, args.length, args.seed)
-    sets = {path.stem.rsplit("_", 1)[0]: held_out(path, tokenizer, args) for path in (args.valid, *args.other)}
+    sets = {path.stem: held_out(path, tokenizer, args) for path in (args.valid, *args.other)}
     torch.manual_seed(args.seed)
     optimizers, trained = adapt(args, prepare(model, where))
     before = losses(model, sets, where)

@@ -156,4 +156,6 @@ def test_the_reservoir_is_a_fair_sample():
     few = Reservoir(10, np.random.default_rng(0))
     for item in "abc":
         few.add(item)
-    assert sorted(few.draw(2)) in [["a", "b"], ["a", "c"], ["b", "c"]] and sorted(few.draw(9)) == ["a", "b", "c"]
+    drawn = few.draw(2) + few.draw(2) + few.draw(5)          # each once before any again, whatever is asked for at once
+    assert all(sorted(drawn[i:i + 3]) == ["a", "b", "c"] for i in (0, 3, 6))
+    assert Reservoir(10, np.random.default_rng(0)).draw(3) == []

@@ -72,7 +72,8 @@ def test_penalty():
     olora.start(a, [])
     a.tasks = 1
     olora.begin(a)
-    (path, layer), new = layers(a.model)[0], torch.zeros(2, 16, dtype=torch.float64)
+    path, layer = next(pair for pair in layers(a.model) if pair[0].endswith("q_proj"))
+    new = torch.zeros(2, 16, dtype=torch.float64)
     new[0, 3] = new[1, 5] = 2.0
     layer.adapters[olora.NAME].A.data.copy_(new)
     old = torch.zeros(2, 16, dtype=torch.float64)

@@ -48,15 +48,15 @@ def run(ground, *flags, out="out"):
 
 def measured(ground, model, tokenizer):
     args = script.parse(["--train", "x", "--valid", "x", "--batch", "4", "--length", "48", "--eval-rows", "8"])
-    sets = {"code": script.held_out(ground / "code_valid.jsonl", tokenizer, args),
-            "talk": script.held_out(ground / "talk_valid.jsonl", tokenizer, args)}
+    sets = {"code_valid": script.held_out(ground / "code_valid.jsonl", tokenizer, args),
+            "talk_valid": script.held_out(ground / "talk_valid.jsonl", tokenizer, args)}
     return script.losses(model, sets, device())
 
 
 @pytest.mark.parametrize("flags", ([], ["--dora"], ["--rslora", "--lora-plus", "16", "--dropout", "0.1"]), ids=str)
 def test_adapter(ground, flags):
     numbers = run(ground, *flags)
-    assert numbers["code_loss_nats"] < numbers["before_code_loss_nats"] - 0.05
+    assert numbers["code_valid_loss_nats"] < numbers["before_code_valid_loss_nats"] - 0.05
     assert numbers["trained_parameters"] < numbers["parameters"] / 3
     model, tokenizer, info = checkpoint.load(ground / "base", device())
     peft_format.load(model, ground / "out" / "adapter")
@@ -81,7 +81,7 @@ def test_full(ground):
 
 
 def test_the_same_seed_the_same_losses(ground):
-    assert run(ground, out="a")["code_loss_nats"] == run(ground, out="b")["code_loss_nats"]
+    assert run(ground, out="a")["code_valid_loss_nats"] == run(ground, out="b")["code_valid_loss_nats"]
 
 
 def test_what_a_user_gets_wrong(ground, tmp_path):
