@@ -1,8 +1,11 @@
 """
 Which adapter does a text call for? Learned from the tasks one after another, without keeping any of their texts.
 
-    python continual/router.py --stream embedded            # how often it is right, by how much it has read
-    python continual/router.py --stream novels              # one language throughout: the hard case
+    router = Router()
+    router.add("code", features(base, rows))                # (n, C); again for more rows of it
+    router.choose(features(base, x))                        # ["code", None, ...]: None where it abstains
+
+How often it is right, and against what: continual/routing.py
 
 A text's features are the mean hidden state of the frozen base. Each task is a Gaussian in that space, all with one
 covariance, and a text goes to the likeliest: linear discriminant analysis, whose statistics are sums and so can be
@@ -15,11 +18,6 @@ that never saw it. Left out on purpose: unequal priors, a covariance for each ta
 C = channels, n = texts, K = tasks
 """
 
-import os, sys
-if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-import argparse
-
 import torch
 
 DEPTH = 2            # blocks of the base that a text goes through
@@ -28,13 +26,13 @@ FAR = 4.0            # abstain beyond so many times the mean squared distance of
 
 
 @torch.no_grad()
-def features(model, x, doc=None, positions=None):
-    """Mean hidden state over the first READ tokens, after DEPTH blocks. x: (n, T);  returns: (n, C) float64"""
+def features(model, x, doc=None, positions=None, depth=DEPTH):
+    """Mean hidden state over the first READ tokens, after `depth` blocks. x: (n, T);  returns: (n, C) float64"""
     positions = torch.arange(x.shape[1]).expand_as(x) if positions is None else positions
     x, positions, doc = x[:, :READ], positions[:, :READ], doc if doc is None else doc[:, :READ]
     h = model.model.embed_tokens(x)                                               # (n, T, C)
     cos, sin = model.turns(positions)
-    for block in model.model.layers[:DEPTH]:
+    for block in model.model.layers[:depth]:
         h = block(h, cos, sin, doc)
     return h.mean(1).double()
 

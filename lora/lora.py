@@ -53,8 +53,7 @@ class LoRAConfig:
 class Adapter(nn.Module):
     """
     The two thin matrices, and with dora the length of each row, that one adapter adds to one layer. An embedding reads
-    A's columns where a linear layer multiplies by A, and there B is random and A is zero, as in PEFT; but B's size is
-    that of a unit vector's parts, where PEFT's N(0, 1) moves an embedding too fast at any rate that fits the rest.
+    A's columns where a linear layer multiplies by A; there B is random and A is zero, as in PEFT, and dora is plain LoRA.
     """
 
     def __init__(self, base, config, generator=None):
