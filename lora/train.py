@@ -53,7 +53,7 @@ def parse(argv):
     add("--full", action="store_true", help="train all weights instead of an adapter")
     add("--targets", choices=TARGETS, default="all", help="layers with an adapter; all: embedding and head too [%(default)s]")
     add("--rank", type=int, default=8, help="[%(default)s]")
-    add("--alpha", type=float, default=16.0, help="scale of the adapter is alpha / rank [%(default)s]")
+    add("--alpha", type=float, default=32.0, help="scale of the adapter is alpha / rank [%(default)s]")
     add("--dropout", type=float, default=0.0, help="on what goes into A [%(default)s]")
     add("--rslora", action="store_true", help="scale alpha / sqrt(rank)")
     add("--dora", action="store_true", help="direction and length apart")
@@ -83,8 +83,9 @@ def documents(path, tokenizer):
                 ids = [bos, *tokenizer.encode(record["text"]), bos]          # the last one: where the text ends
                 mask = [1] * len(ids)
             else:
-                messages = record["messages"] if "messages" in record else from_gsm8k(record["question"],
-                                                                                       record["answer"])
+                messages = record["messages"] if "messages" in record else [
+                    {"role": "user", "content": record["question"]},
+                    {"role": "assistant", "content": from_gsm8k(record["answer"])}]
                 ids, mask = render(messages, tokenizer)
         except (KeyError, TypeError, ValueError) as e:
             sys.exit(f"{where} is neither a text nor a conversation ({e}); correct or remove it")

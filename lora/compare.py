@@ -1,0 +1,293 @@
+"""
+LoRA against full fine-tuning at equal tokens: what each learns of a domain, and what it forgets of everything else.
+
+    python continual/base.py && python continual/base.py --stream real           # two models of fiction, to start from
+    python lora/compare.py                                                       # code and medicine; half an hour
+    python lora/compare.py --domains code --seeds 1 --ranks 1 8 -- --tokens 30000       # two minutes, to see that it runs
+
+    code       functions of the made-up world (bpe/tinyworld.py), learned by a model of its stories
+    medical    questions with answers of MedQuAD (bpe.datasets), learned by a model of five novels
+
+Each method at several learning rates, LoRA at --rank; then the other ranks at LoRA's best rate. The rate is chosen by
+the domain's validation texts, mean of all seeds; what is reported is measured on test texts that no choice has seen.
+Seeds vary the adapter's first weights and the order of the texts. Every run is lora/train.py in a process of its own:
+what follows `--` goes to it. The same command skips what is done. Gain: by how much LoRA lowers the domain's test loss
+over what full fine-tuning lowers it by, seed by seed, both at their best rates. `gain` in metrics.json is the bad end
+of its 95% interval in the worse domain. Left out on purpose: several bases, and a rate of its own for each rank.
+"""
+
+import os, sys
+if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import argparse
+import json
+import math
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from bpe import datasets
+from bpe.documents import records
+from bpe.splits import near_duplicates, split
+from train.log import write_metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+FULL = 0                                                     # the rank that stands for training all weights
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # 97.5% point, by number of seeds
+BASES = {"code": "embedded", "medical": "real"}              # domain -> stream of continual/base.py
+OTHERS = {"code": ("fiction", "science"), "medical": ("fiction", "python")}  # what may be forgotten, the base's first
+
+
+def parse(argv):
+    argv = sys.argv[1:] if argv is None else list(argv)
+    cut = argv.index("--") if "--" in argv else len(argv)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = p.add_argument
+    add("--domains", nargs="+", choices=BASES, default=[*BASES], help="[both]")
+    add("--full-rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2], help="[%(default)s]")
+    add("--lora-rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2, 3e-2, 1e-1], help="[%(default)s]")
+    add("--rank", type=int, default=8, help="rank at which LoRA's rate is chosen [%(default)s]")
+    add("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="to try at that rate [%(default)s]")
+    add("--seeds", type=int, default=3, help="runs of each kind [%(default)s]")
+    add("--jobs", type=int, default=min(2, os.cpu_count()), help="runs at once, a thread each [%(default)s]")
+    add("--bases", type=Path, default=Path("out/continual"), help="where continual/base.py wrote [%(default)s]")
+    add("--corpus", type=Path, default=Path("out/tinyworld/corpus"), help="the made-up world's texts [%(default)s]")
+    add("--out", type=Path, default=Path("out/lora/compare"), help="where to write [%(default)s]")
+    add("--no-picture", action="store_true", help="do not draw; then matplotlib is not needed")
+    args = p.parse_args(argv[:cut])
+    args.rest = argv[cut + 1:]
+    return args
+
+
+# ----------------------------------------------------------------------------
+# texts
+
+def write(path, rows):
+    """Documents as lines of JSON, all of them or no file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(part, path)
+
+
+def medical(args):
+    """MedQuAD split by the page a question is about, near duplicates out of training; and two other kinds of text."""
+    folder, stream = args.out / "medical" / "texts", args.bases / BASES["medical"]
+    if (folder / "medical_train.jsonl").exists():
+        return folder
+    pages = datasets.fetch("science")["medquad.jsonl"]
+    parts = {"train": [], "valid": [], "test": []}
+    for _, row in records(pages):
+        parts[split(row["url"])].append({"question": row["question"], "answer": row["answer"]})
+    for rows in parts.values():
+        np.random.default_rng(0).shuffle(rows)
+    held_out = [row["answer"] for part in ("valid", "test") for row in parts[part]]
+    twins = set(near_duplicates([row["answer"] for row in parts["train"]], held_out, share=0.5))
+    parts["train"] = [row for n, row in enumerate(parts["train"]) if n not in twins]
+    write(folder / "fiction_test.jsonl", [row for _, row in records(stream / "data_fiction" / "valid.jsonl")])
+    library = [*datasets.fetch("code").values()][::10]
+    write(folder / "python_test.jsonl", [{"text": path.read_text(errors="replace")[:2000]} for path in library])
+    for part in ("valid", "test", "train"):                  # the last one says that all are there
+        write(folder / f"medical_{part}.jsonl", parts[part])
+    return folder
+
+
+def prepare(args, domain):
+    """The flags of lora/train.py that name the base and the texts; exits where something is missing."""
+    stream = BASES[domain]
+    base = args.bases / stream / "base_fiction_0" / "run"
+    if not base.exists():
+        sys.exit(f"no {base}. Make it with: python continual/base.py --stream {stream}")
+    folder = args.corpus if domain == "code" else medical(args)
+    names = [f"{domain}_train", f"{domain}_valid", f"{domain}_test", *(f"{name}_test" for name in OTHERS[domain])]
+    train, valid, *others = (folder / f"{name}.jsonl" for name in names)
+    if missing := [path for path in (train, valid, *others) if not path.exists()]:
+        sys.exit(f"no {missing[0]}. Make it with: python bpe/tinyworld.py --out {folder}")
+    return ["--checkpoint", str(base), "--train", str(train), "--valid", str(valid), "--other", *map(str, others)]
+
+
+# ----------------------------------------------------------------------------
+# runs
+
+def fine_tune(args, domain, texts, rank, rate, seed):
+    """One run of lora/train.py, or what it has left: its numbers, with seconds and peak_memory_bytes."""
+    kind = ["--full"] if rank == FULL else ["--rank", str(rank)]
+    folder = args.out / domain / f"{'full' if rank == FULL else f'rank{rank}'}_{rate:g}_seed{seed}"
+    argv = [*texts, "--out", str(folder), *kind, "--lr", f"{rate:g}", "--seed", str(seed), "--no-weights",
+            "--tokens", "150000", "--batch", "8", "--length", "128", *args.rest]
+    done = folder / "metrics.json"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "console.txt", "w") as console:
+            subprocess.run([sys.executable, ROOT / "lora/train.py", *argv], stdout=console, stderr=console,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if not done.exists():
+        last = ((folder / "console.txt").read_text().strip().splitlines() or ["it said nothing"])[-1]
+        sys.exit(f"the run in {folder} failed: {last}")
+    metrics = json.loads(done.read_text())
+    if metrics["argv"] != argv:
+        sys.exit(f"{folder} was trained with other settings. Give another --out, or remove it: rm -r {args.out}")
+    return metrics["numbers"] | {key: metrics[key] for key in ("seconds", "peak_memory_bytes")}
+
+
+def grid(args, domain, texts, settings):
+    """{(rank, rate): [numbers of each seed]}, several runs at once."""
+    jobs = [(rank, rate, seed) for rank, rate in settings for seed in range(args.seeds)]
+    found = {setting: [] for setting in settings}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for (rank, rate, seed), numbers in zip(jobs, pool.map(lambda job: fine_tune(args, domain, texts, *job), jobs)):
+            found[rank, rate].append(numbers)
+            print(f"{domain:8} {label(rank):16} rate {rate:<7g} seed {seed} | {domain} "
+                  f"{numbers[f'{domain}_valid_loss_nats']:8.4f} | fiction {numbers['fiction_test_loss_nats']:8.4f} nats",
+                  flush=True)
+    return found
+
+
+def label(rank):
+    return "all weights" if rank == FULL else f"LoRA, rank {rank}"
+
+
+# ----------------------------------------------------------------------------
+# what the runs say
+
+def mean(seeds, key):
+    """Of all seeds; infinite if one of them diverged."""
+    value = float(np.mean([numbers[key] for numbers in seeds]))
+    return value if math.isfinite(value) else math.inf
+
+
+def best_rate(results, domain, rank):
+    """Of the rates tried at this rank, the one with the lowest validation loss."""
+    return min((mean(seeds, f"{domain}_valid_loss_nats"), rate) for (r, rate), seeds in results.items() if r == rank)[1]
+
+
+def gains(seeds, full, domain):
+    """Of each seed: what this lowered the domain's test loss by, over what full fine-tuning lowered it by."""
+    after, before = f"{domain}_test_loss_nats", f"before_{domain}_test_loss_nats"
+    return [(a[before] - a[after]) / (b[before] - b[after]) for a, b in zip(seeds, full)]
+
+
+def interval(values):
+    """(mean, half of Student's 95% interval, which is infinite for one value)"""
+    n = len(values)
+    half = STUDENT.get(n, 2.365) * np.std(values, ddof=1) / math.sqrt(n) if n > 1 else math.inf
+    return float(np.mean(values)), float(half)
+
+
+def path_of_full(results, domain):
+    """[(domain's loss, fiction's)] of full fine-tuning: the base, then the rates up to the best, each learning more."""
+    best = best_rate(results, domain, FULL)
+    curve = [seeds for (rank, rate), seeds in sorted(results.items()) if rank == FULL and rate <= best]
+    keys = f"{domain}_test_loss_nats", "fiction_test_loss_nats"
+    return [tuple(curve[0][0][f"before_{key}"] for key in keys), *(tuple(mean(seeds, key) for key in keys)
+                                                                    for seeds in curve)]
+
+
+def at_equal_loss(path, loss):
+    """Fiction's loss where full fine-tuning at a lower rate reaches this loss in the domain; nan if it never does."""
+    x, y = zip(*sorted(path))
+    return float(np.interp(loss, x, y)) if x[0] <= loss <= x[-1] else math.nan
+
+
+def summary(args, results, domain):
+    """{key: number} of metrics.json, and the lines of the table."""
+    others, full_rate = OTHERS[domain], best_rate(results, domain, FULL)
+    rate, full, path = best_rate(results, domain, args.rank), results[FULL, full_rate], path_of_full(results, domain)
+    keys = [f"{name}_test_loss_nats" for name in (domain, *others)]
+    lines = [f"{domain}: test loss, nats per token; mean of {args.seeds} seeds",
+             f"{'':16}{'rate':>7}{'trained':>10}" + "".join(f"{name:>10}" for name in (domain, *others))
+             + f"{'gain %':>13}{'fiction, full':>15}{'MB':>6}{'tokens/s':>10}",
+             f"{'base':33}" + "".join(f"{full[0][f'before_{key}']:10.3f}" for key in keys)]
+    numbers = {f"{domain}_full_rate": full_rate, f"{domain}_lora_rate": rate}
+    for rank, r in [(FULL, full_rate), *((rank, rate) for rank in sorted({*args.ranks, args.rank}))]:
+        seeds = results[rank, r]
+        gain, half = interval(gains(seeds, full, domain))
+        equal, name = at_equal_loss(path, mean(seeds, keys[0])), "full" if rank == FULL else f"rank{rank}"
+        lines.append(f"{label(rank):16}{r:7g}{seeds[0]['trained_parameters']:10,}"
+                     + "".join(f"{mean(seeds, key):10.3f}" for key in keys)
+                     + f"{100 * gain:8.2f} ±{100 * half if rank else 0:3.1f}" + f"{equal:15.3f}"
+                     + f"{mean(seeds, 'peak_memory_bytes') / 1e6:6.0f}{mean(seeds, 'tokens_per_second'):10,.0f}")
+        numbers |= {f"{domain}_{name}_gain": gain, f"{domain}_{name}_gain_low": gain - half,
+                    f"{domain}_{name}_fiction_of_full_at_equal_loss": equal,
+                    **{f"{domain}_{name}_{key}": mean(seeds, key) for key in (*keys, "trained_parameters")}}
+    return numbers, lines
+
+
+# ----------------------------------------------------------------------------
+# the picture
+
+def draw(path, args, found):
+    """A row for each domain: loss over rate, forgetting over learning, loss over rank."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, rows = plt.subplots(len(found), 3, figsize=(14, 4.3 * len(found)), layout="constrained", squeeze=False)
+    blue, red = "#0072b2", "#d55e00"
+    for (domain, results), (valleys, plane, ranks) in zip(found.items(), rows):
+        learned, kept = f"{domain}_test_loss_nats", "fiction_test_loss_nats"
+        base = next(iter(results.values()))[0]
+        for rank, color in ((FULL, red), (args.rank, blue)):
+            rates = sorted(rate for r, rate in results if r == rank)
+            points = [(rate, mean(results[rank, rate], learned), mean(results[rank, rate], kept)) for rate in rates]
+            valleys.plot(rates, [p[1] for p in points], "o-", color=color, label=label(rank))
+            plane.plot([p[1] for p in points], [p[2] for p in points], "o-", color=color, label=label(rank))
+            for rate, x, y in points:
+                plane.annotate(f"{rate:g}", (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7, color=color)
+        plane.axhline(base[f"before_{kept}"], color="grey", linestyle=":", label="the base")
+        rate, full = best_rate(results, domain, args.rank), results[FULL, best_rate(results, domain, FULL)]
+        tried = sorted({r for r, at in results if r and at == rate})
+        for r in tried:
+            ranks.plot([r] * args.seeds, [numbers[learned] for numbers in results[r, rate]], ".", color=blue, alpha=0.5)
+        ranks.plot(tried, [mean(results[r, rate], learned) for r in tried], "-", color=blue, label=f"LoRA at {rate:g}")
+        ranks.axhline(mean(full, learned), color=red, linestyle="--", label="all weights")
+        valleys.set(xscale="log", xlabel="peak learning rate", ylabel=f"{domain}, test loss, nats per token",
+                    title=f"best: {best_rate(results, domain, FULL):g} for all weights, {rate:g} for LoRA")
+        plane.set(xlabel=f"{domain}, test loss, nats per token", ylabel="fiction, test loss, nats per token",
+                  title="learning and forgetting, by rate; best is lower left")
+        ranks.set(xscale="log", xlabel="rank", ylabel=f"{domain}, test loss, nats per token",
+                  title="what the rank buys")
+        ranks.set_xticks(tried, tried)
+        ranks.minorticks_off()
+        for axis in (valleys, plane, ranks):
+            axis.legend(frameon=False)
+            axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def check(args):
+    """Exits on what would waste the runs."""
+    if min(args.full_rates + args.lora_rates) <= 0 or min(args.ranks + [args.rank, args.seeds, args.jobs]) < 1:
+        sys.exit("rates are above zero; ranks, seeds and jobs at least 1. For instance: --lora-rates 0.003 0.01 --ranks 1 8")
+    if not args.no_picture:
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            sys.exit("the picture takes matplotlib. Get it, or go without: pip install matplotlib, or --no-picture")
+
+
+def main(argv=None):
+    args, start, found, numbers, worst = parse(argv), time.time(), {}, {}, []
+    check(args)
+    texts = {domain: prepare(args, domain) for domain in args.domains}
+    for domain in args.domains:
+        rates = [(FULL, rate) for rate in args.full_rates] + [(args.rank, rate) for rate in args.lora_rates]
+        found[domain] = grid(args, domain, texts[domain], rates)
+        best = best_rate(found[domain], domain, args.rank)
+        found[domain] |= grid(args, domain, texts[domain], [(r, best) for r in args.ranks if r != args.rank])
+        measured, lines = summary(args, found[domain], domain)
+        print("\n".join(["", *lines, ""]))
+        numbers |= measured
+        worst.append(measured[f"{domain}_rank{args.rank}_gain_low" if args.seeds > 1 else f"{domain}_rank{args.rank}_gain"])
+    write_metrics(args.out, seconds=time.time() - start, numbers=numbers | {"gain": min(worst)})
+    if not args.no_picture:
+        draw(args.out / "compare.png", args, found)
+        print(f"wrote {args.out / 'compare.png'}")
+    print(f"LoRA of rank {args.rank} learns {min(worst):.1%} of what full fine-tuning does, at least")
+
+
+if __name__ == "__main__":
+    main()
