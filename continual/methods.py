@@ -58,7 +58,7 @@ METHODS = {
     "lora_per_task": Method("an adapter for each task, and a router", lora_per_task, ADAPTER_RATES, {"embedded": 1}),
     "lora_oracle": Method("the same, told which adapter is right", lora_oracle, ADAPTER_RATES, {"embedded": 1}),
     "olora": Method("adapters at right angles to each other (O-LoRA)", olora,
-                    [dict(lr=0.01, rank=32, strength=strength) for strength in (0.1, 1, 10, 100)], {"embedded": 0}),
+                    [dict(lr=0.01, rank=32, strength=strength) for strength in (0.1, 1, 10, 100)], {"embedded": 3}),
     "merging": Method("an adapter for each task, all added (task arithmetic)", merging,
                       [dict(lr=0.01, rank=32, scale=scale) for scale in (0.25, 0.5, 0.75, 1)], {"embedded": 2}),
 }
