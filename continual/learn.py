@@ -59,7 +59,10 @@ def parse(argv):
         given = {name: float(number) for name, number in (pair.split("=") for pair in args.set)}
     except ValueError:
         p.error("--set takes pairs such as lr=0.001")
-    args.setting = METHODS[args.method].chosen(args.stream) | given
+    args.setting = METHODS[args.method].chosen(args.stream)
+    if unknown := given.keys() - args.setting.keys():
+        p.error(f"{args.method} has no {', '.join(unknown)} to set, but {', '.join(args.setting)}")
+    args.setting |= given
     return args
 
 

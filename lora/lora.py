@@ -53,7 +53,7 @@ class LoRAConfig:
 class Adapter(nn.Module):
     """
     The two thin matrices, and with dora the length of each row, that one adapter adds to one layer. An embedding reads
-    A's columns where a linear layer multiplies by A; there B is random and A is zero, as in PEFT, and dora is plain LoRA.
+    A's columns where a linear layer multiplies by A; there B is random and A zero, as in PEFT, and dora is plain LoRA.
     """
 
     def __init__(self, base, config, generator=None):
