@@ -143,7 +143,7 @@ def main(argv=None):
             numbers[f"{kind}, {column}"] = mean / 100
             cells.append(f"{mean:.1f} ±{half:.1f}")
         if kind == "abstains":
-            print(f"abstains (Gaussians, {DEPTH} blocks) on a domain never taught {cells[0]}, on those taught {cells[1]}")
+            print(f"abstains (Gaussians, {DEPTH} blocks) on one never taught {cells[0]}, on those taught {cells[1]}")
         else:
             print(f"{kind:20}" + "".join(f"{cell:>16}" for cell in cells))
     print("one of two, the first: of texts whose halves come from two domains")
