@@ -7,8 +7,8 @@ Fine-tune a model on a domain, by LoRA or in all its weights, and say what that 
     python lora/train.py ... --full                                 # all weights: out/lora/train/run
     python lora/train.py ... --dora --rank 16 --merge               # variants; the merged model, too
 
-Documents are packed and do not see each other. The adapter is written in PEFT's files (lora/peft_format.py). A learning
-rate ten times that of full fine-tuning is right for LoRA whatever the rank (Schulman 2025, "LoRA without regret").
+Documents are packed and do not see each other. The adapter is written in PEFT's files (lora/peft_format.py), or nothing
+but the figures with --no-weights. The default rates are the best of lora/compare.py, which compares the two ways.
 Left out on purpose: resuming, since a run takes minutes.
 """
 
@@ -45,22 +45,23 @@ TARGETS = {"attention": ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn"), "blo
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
-    add("--checkpoint", type=Path, default=Path("out/continual/embedded/base_fiction_0/run"), help="where to start [%(default)s]")
+    add("--checkpoint", type=Path, default=Path("out/continual/embedded/base_fiction_0/run"),
+        help="where to start [%(default)s]")
     add("--train", type=Path, required=True, help="texts or conversations (bpe/documents.py) to learn")
     add("--valid", type=Path, required=True, help="held-out ones of the same kind")
     add("--other", type=Path, nargs="*", default=[], help="held-out ones of other kinds, to see what is forgotten")
     add("--out", type=Path, default=Path("out/lora/train"), help="where to write [%(default)s]")
     add("--full", action="store_true", help="train all weights instead of an adapter")
-    add("--targets", choices=TARGETS, default="all", help="layers with an adapter; all: embedding and head too [%(default)s]")
+    add("--targets", choices=TARGETS, default="all", help="what is adapted; all: embedding and head too [%(default)s]")
     add("--rank", type=int, default=8, help="[%(default)s]")
-    add("--alpha", type=float, default=32.0, help="scale of the adapter is alpha / rank [%(default)s]")
+    add("--alpha", type=float, help="scale of the adapter is alpha / rank [4 x rank]")
     add("--dropout", type=float, default=0.0, help="on what goes into A [%(default)s]")
     add("--rslora", action="store_true", help="scale alpha / sqrt(rank)")
     add("--dora", action="store_true", help="direction and length apart")
     add("--lora-plus", type=float, default=1.0, help="rate of B over that of A [%(default)s]")
     add("--merge", action="store_true", help="write the merged model too")
     add("--no-weights", action="store_true", help="write the figures alone")
-    add("--lr", type=float, help="peak rate of AdamW [0.004; 0.0004 with --full]")
+    add("--lr", type=float, help="peak rate of AdamW [0.005; 0.003 with --full]")
     add("--tokens", type=int, default=400_000, help="tokens to train on [%(default)s]")
     add("--batch", type=int, default=8, help="rows of a step [%(default)s]")
     add("--length", type=int, default=256, help="tokens of a row [%(default)s]")
@@ -68,7 +69,8 @@ def parse(argv):
     add("--log-every", type=int, default=20, help="steps between lines on the console [%(default)s]")
     add("--seed", type=int, default=0, help="of the adapter and the order of the data [%(default)s]")
     args = p.parse_args(argv)
-    args.lr = args.lr or (0.0004 if args.full else 0.004)
+    args.alpha = args.alpha or 4.0 * args.rank
+    args.lr = args.lr or (0.003 if args.full else 0.005)
     return args
 
 
@@ -129,8 +131,10 @@ def adapt(args, model):
         return [(AdamW(params), args.lr)], sum(p.numel() for p in params)
     if args.targets == "all":
         model.head_loss = None                               # that one multiplies by the head's own weights alone
-        if args.merge:
-            untie(model)                                     # embedding and head get weights of their own
+        if args.merge:                                       # then embedding and head get weights of their own
+            if not hasattr(model.config, "tie"):
+                sys.exit("this kind of model shares its embedding and head always. Take --targets blocks with --merge")
+            untie(model)
             model.config = replace(model.config, tie=False)
     config = LoRAConfig(args.rank, args.alpha, args.dropout, TARGETS[args.targets], args.rslora, args.dora)
     report = inject(model, config, generator=torch.Generator().manual_seed(args.seed))

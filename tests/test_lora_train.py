@@ -72,6 +72,23 @@ def test_merged(ground):
         assert loss == pytest.approx(numbers[name], abs=1e-4)
 
 
+def test_questions_with_answers(ground):
+    """In GSM8K's form, calculations and all: only the answer is predicted, and the figures alone are written."""
+    rows = [{"question": f"what is {n} and {n}?", "answer": f"it is <<{n}+{n}={2 * n}>>{2 * n}"} for n in range(9)]
+    (ground / "code_train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    numbers = run(ground, "--no-weights")
+    assert numbers["tokens"] == 4032
+    assert {path.name for path in (ground / "out").iterdir()} == {"log.csv", "metrics.json"}
+    ids, mask = script.documents(ground / "code_train.jsonl", Tokenizer([], "qwen"))[3]
+    assert 0 < mask.sum() < len(ids) / 2
+
+
+@pytest.mark.parametrize("targets, layers", (("attention", 8), ("blocks", 14), ("all", 16)))
+def test_what_is_adapted(ground, capsys, targets, layers):
+    run(ground, "--targets", targets, "--no-weights")
+    assert f"adapter on {layers} layers" in capsys.readouterr().out
+
+
 def test_full(ground):
     numbers = run(ground, "--full")
     before = checkpoint.load(ground / "base", "cpu")[0].state_dict()
