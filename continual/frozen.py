@@ -10,4 +10,4 @@ def begin(learner):
 
 
 def loss(learner, batch):
-    return learner.nats(batch)
+    pass
