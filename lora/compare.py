@@ -8,8 +8,9 @@ LoRA against full fine-tuning at equal tokens: what each learns of a domain, and
     code       functions of the made-up world (bpe/tinyworld.py), learned by a model of its stories
     medical    questions with answers of MedQuAD (bpe.datasets), learned by a model of five novels
 
-Each method at several learning rates, LoRA at --rank; then the other ranks at LoRA's best rate. The rate is chosen by
-the domain's validation texts, mean of all seeds; what is reported is measured on test texts that no choice has seen.
+Each method at several learning rates, LoRA at --rank; then both at their best, and the other ranks at LoRA's best rate,
+with all seeds. The rate is chosen by the domain's validation texts; what is reported is measured on test texts that no
+choice has seen.
 Seeds vary the adapter's first weights and the order of the texts. Every run is lora/train.py in a process of its own:
 what follows `--` goes to it. The same command skips what is done. Gain: by how much LoRA lowers the domain's test loss
 over what full fine-tuning lowers it by, seed by seed, both at their best rates. `gain` in metrics.json is the bad end
@@ -51,7 +52,8 @@ def parse(argv):
     add("--lora-rates", type=float, nargs="+", default=[5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2], help="[%(default)s]")
     add("--rank", type=int, default=32, help="rank at which LoRA's rate is chosen [%(default)s]")
     add("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="to try at that rate [%(default)s]")
-    add("--seeds", type=int, default=3, help="runs of each kind [%(default)s]")
+    add("--seeds", type=int, default=3, help="runs of what is reported [%(default)s]")
+    add("--sweep-seeds", type=int, default=1, help="runs at each rate, to choose it by [%(default)s]")
     add("--jobs", type=int, default=min(2, os.cpu_count()), help="runs at once, a thread each [%(default)s]")
     add("--bases", type=Path, default=Path("out/continual"), help="where continual/base.py wrote [%(default)s]")
     add("--corpus", type=Path, default=Path("out/tinyworld/corpus"), help="the made-up world's texts [%(default)s]")
@@ -135,9 +137,9 @@ def fine_tune(args, domain, texts, rank, rate, seed):
     return metrics["numbers"] | {key: metrics[key] for key in ("seconds", "peak_memory_bytes")}
 
 
-def grid(args, domain, texts, settings):
+def grid(args, domain, texts, settings, seeds):
     """{(rank, rate): [numbers of each seed]}, several runs at once."""
-    jobs = [(rank, rate, seed) for rank, rate in settings for seed in range(args.seeds)]
+    jobs = [(rank, rate, seed) for rank, rate in settings for seed in range(seeds)]
     found = {setting: [] for setting in settings}
     with ThreadPoolExecutor(args.jobs) as pool:
         for (rank, rate, seed), numbers in zip(jobs, pool.map(lambda job: fine_tune(args, domain, texts, *job), jobs)):
@@ -178,9 +180,8 @@ def interval(values):
     return float(np.mean(values)), float(half)
 
 
-def learning_path(results, domain):
+def learning_path(results, domain, best):
     """[(domain's loss, fiction's)] of full fine-tuning: the base, then each rate up to the best, lowest loss first."""
-    best = best_rate(results, domain, FULL)
     curve = [seeds for (rank, rate), seeds in sorted(results.items()) if rank == FULL and rate <= best]
     keys = f"{domain}_test_loss_nats", "fiction_test_loss_nats"
     base = tuple(curve[0][0][f"before_{key}"] for key in keys)
@@ -193,12 +194,12 @@ def at_equal_loss(path, loss):
     return float(np.interp(loss, x, y)) if x[0] <= loss <= x[-1] else math.nan
 
 
-def judge(results, domain, rank, rate):
-    """What is said of one kind of run, means of the seeds: {key: number}"""
-    seeds, full = results[rank, rate], results[FULL, best_rate(results, domain, FULL)]
+def judge(results, domain, rank, rate, best):
+    """What is said of one kind of run, means of the seeds: {key: number}. best: the rate of full fine-tuning"""
+    seeds, full = results[rank, rate], results[FULL, best]
     losses = [f"{name}_test_loss_nats" for name in (domain, *OTHERS[domain])]
     gain, half = interval(gains(seeds, full, domain))
-    equal = at_equal_loss(learning_path(results, domain), mean(seeds, losses[0]))
+    equal = at_equal_loss(learning_path(results, domain, best), mean(seeds, losses[0]))
     return {"rate": rate, "gain": gain, "gain_low": gain - half, "fiction_of_full_at_equal_loss": equal,
             **{key: mean(seeds, key) for key in (*losses, "trained_parameters", "peak_memory_bytes",
                                                  "tokens_per_second")}}
@@ -277,8 +278,10 @@ def draw(path, found, swept):
 
 def check(args):
     """Exits on what would waste the runs."""
-    if min(args.full_rates + args.lora_rates) <= 0 or min(args.ranks + [args.rank, args.seeds, args.jobs]) < 1:
+    if min(args.full_rates + args.lora_rates) <= 0 or min(args.ranks + [args.rank, args.jobs, args.sweep_seeds]) < 1:
         sys.exit("rates are above zero; ranks, seeds, jobs at least 1. For instance: --lora-rates 0.003 0.01 --ranks 8")
+    if args.sweep_seeds > args.seeds:
+        sys.exit(f"what is reported takes at least the seeds of the sweep: --seeds {args.sweep_seeds}")
     if not args.no_picture:
         try:
             import matplotlib  # noqa: F401
@@ -292,11 +295,12 @@ def main(argv=None):
     texts = {domain: prepare(args, domain) for domain in args.domains}
     for domain in args.domains:
         results = grid(args, domain, texts[domain], [(FULL, rate) for rate in args.full_rates]
-                       + [(args.rank, rate) for rate in args.lora_rates])
+                       + [(args.rank, rate) for rate in args.lora_rates], args.sweep_seeds)
         full, lora = (best_rate(results, domain, rank) for rank in (FULL, args.rank))
         ranks = sorted({*args.ranks, args.rank})
-        results |= grid(args, domain, texts[domain], [(rank, lora) for rank in ranks if rank != args.rank])
-        judged = {rank: judge(results, domain, rank, full if rank == FULL else lora) for rank in (FULL, *ranks)}
+        reported = {FULL: full} | dict.fromkeys(ranks, lora)
+        results |= grid(args, domain, texts[domain], [*reported.items()], args.seeds)
+        judged = {rank: judge(results, domain, rank, rate, full) for rank, rate in reported.items()}
         print("", *table(results, judged, domain, args.seeds), "", sep="\n")
         found[domain] = results, judged
         numbers |= {f"{domain}_{'full' if rank == FULL else f'rank{rank}'}_{key}": value

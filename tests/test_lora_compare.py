@@ -40,7 +40,7 @@ def test_the_rate_is_chosen_by_validation():
 def test_gain_is_of_the_same_seed():
     full, lora = RESULTS[FULL, 0.01], RESULTS[8, 0.01]
     assert compare.gains(lora, full, "code") == [6 / 8, 6 / 6]
-    judged = compare.judge(RESULTS, "code", 8, 0.01)
+    judged = compare.judge(RESULTS, "code", 8, 0.01, 0.01)
     assert judged["gain"] == pytest.approx(0.875) and judged["code_test_loss_nats"] == 4
     assert judged["gain"] != pytest.approx((10 - 4) / (10 - 3))       # of the means, which is another number
 
@@ -53,15 +53,15 @@ def test_interval():
 
 def test_forgetting_at_equal_loss():
     """Along full fine-tuning's rates up to the best: base (10, 1), then (6, 1.5), then (3, 5)."""
-    path = compare.learning_path(RESULTS, "code")
+    path = compare.learning_path(RESULTS, "code", 0.01)
     assert path == [(3, 5), (6, 1.5), (10, 1)]
     assert compare.at_equal_loss(path, 4.5) == pytest.approx(3.25)
     assert math.isnan(compare.at_equal_loss(path, 2.9))      # it has never learned as much
-    assert compare.judge(RESULTS, "code", 8, 0.01)["fiction_of_full_at_equal_loss"] == pytest.approx(5 - 3.5 / 3)
+    assert compare.judge(RESULTS, "code", 8, 0.01, 0.01)["fiction_of_full_at_equal_loss"] == pytest.approx(5 - 3.5 / 3)
 
 
 def test_table():
-    judged = {rank: compare.judge(RESULTS, "code", rank, 0.01) for rank in (FULL, 8)}
+    judged = {rank: compare.judge(RESULTS, "code", rank, 0.01, 0.01) for rank in (FULL, 8)}
     lines = list(compare.table(RESULTS, judged, "code", 2))
     assert "10.000    1.000    6.000" in lines[2]
     assert lines[4].split()[:5] == ["LoRA,", "rank", "8", "0.01", "7"] and "87.50 ±" in lines[4]
@@ -87,8 +87,8 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "subprocess", SimpleNamespace(run=run))
 
     def go(rates, *rest):
-        args = compare.parse(["--out", str(tmp_path), "--seeds", "2", "--jobs", "1", "--", *rest])
-        return compare.grid(args, "code", ["--train", "x"], [(FULL, rate) for rate in rates])
+        args = compare.parse(["--out", str(tmp_path), "--jobs", "1", "--", *rest])
+        return compare.grid(args, "code", ["--train", "x"], [(FULL, rate) for rate in rates], seeds=2)
     return go, started
 
 
@@ -149,7 +149,7 @@ def test_miniature(tmp_path, capsys):
 
 def test_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    judged = {rank: compare.judge(RESULTS, "code", rank, 0.01) for rank in (FULL, 8)}
+    judged = {rank: compare.judge(RESULTS, "code", rank, 0.01, 0.01) for rank in (FULL, 8)}
     compare.draw(tmp_path / "compare.png", {"code": (RESULTS, judged)}, 8)
     assert (tmp_path / "compare.png").stat().st_size > 10_000
 
