@@ -24,12 +24,17 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("data"))
 
 
+def drop(data, out, *more):
+    """A run that draws at random in every step, too."""
+    return command(data, out, "--dropout", 0.1, *more)
+
+
 def test_killed_and_continued_to_the_same_bits(data, tmp_path):
-    run(command(data, tmp_path / "whole"))
+    run(drop(data, tmp_path / "whole"))
     killed = tmp_path / "killed"
     for _ in range(3):                                     # SIGKILL at whatever instant it is then
         seen = len((killed / "log.csv").read_text().splitlines()) if (killed / "log.csv").exists() else 0
-        process = subprocess.Popen([sys.executable, *map(str, command(data, killed))], cwd=ROOT, env=ONE_THREAD,
+        process = subprocess.Popen([sys.executable, *map(str, drop(data, killed))], cwd=ROOT, env=ONE_THREAD,
                                    stdout=subprocess.DEVNULL)
         until = time.time() + 100
         while time.time() < until and process.poll() is None:
@@ -39,13 +44,13 @@ def test_killed_and_continued_to_the_same_bits(data, tmp_path):
             time.sleep(0.005)
         process.kill()
         process.wait()
-    out = run(command(data, killed))
+    out = run(drop(data, killed))
     assert "continuing" in out
     assert losses(killed) == losses(tmp_path / "whole")
     assert weights(killed) == weights(tmp_path / "whole")
-    run(command(data, tmp_path / "other", "--seed", 1))
+    run(drop(data, tmp_path / "other", "--seed", 1))
     assert weights(tmp_path / "other") != weights(tmp_path / "whole")
-    refused = subprocess.run([sys.executable, *map(str, command(data, killed, "--muon-lr", 0.01))], cwd=ROOT,
+    refused = subprocess.run([sys.executable, *map(str, drop(data, killed, "--muon-lr", 0.01))], cwd=ROOT,
                              env=ONE_THREAD, capture_output=True, text=True, timeout=300)
     assert refused.returncode == 1 and "was started with --muon-lr 0.02" in refused.stderr.splitlines()[-1]
 

@@ -46,10 +46,14 @@ class Log:
             with open(self.path, newline="") as f:
                 rows = [row for row in csv.DictReader(f) if None not in row.values()]
             kept = [row for row in rows if int(row["step"]) <= resume]
-        self.file = open(self.path, "w", newline="")
+        part = self.path.with_suffix(".part")                # a kill here loses none of the rows that there are
+        with open(part, "w", newline="") as f:
+            writer = csv.DictWriter(f, self.columns)
+            writer.writeheader()
+            writer.writerows({key: row.get(key) for key in self.columns} for row in kept)
+        part.replace(self.path)
+        self.file = open(self.path, "a", newline="")
         self.writer = csv.DictWriter(self.file, self.columns)
-        self.writer.writeheader()
-        self.writer.writerows({key: row.get(key) for key in self.columns} for row in kept)
 
     def log(self, step, **numbers):
         """One row, and what follows from its numbers; whole lines only, so a kill tears none."""
