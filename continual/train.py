@@ -44,6 +44,8 @@ def parse(argv):
     add("--orders", action="store_true", help="the methods in every order of the tasks that there is")
     add("--steps", type=int, default=150, help="of a task [%(default)s]")
     add("--test-rows", type=int, default=128, help="rows of a test [%(default)s]")
+    add("--watch", type=int, default=10, help="steps between measurements on the way, which a sweep can do without "
+                                              "[%(default)s]")
     add("--jobs", type=int, default=min(2, os.cpu_count()), help="runs at once [%(default)s]")
     add("--no-picture", action="store_true", help="do not draw; then matplotlib is not needed")
     add("--out", type=Path, default=Path("out/continual"), help="where to write [%(default)s]")
@@ -62,7 +64,8 @@ def arguments(args, method, order, seed, trial=None):
     given = [f"{key}={value:g}" for key, value in (METHODS[method].trials[trial] if trial is not None else {}).items()]
     return ["--method", method, "--stream", args.stream, "--order", *order, "--boundaries", args.boundaries,
             "--on", "valid" if trial is not None else "test", "--seed", str(seed), "--steps", str(args.steps),
-            "--test-rows", str(args.test_rows), "--out", str(args.out), *(["--set", *given] if given else [])]
+            "--test-rows", str(args.test_rows), "--watch", str(args.watch), "--out", str(args.out),
+            *(["--set", *given] if given else [])]
 
 
 def one(run):
