@@ -1,7 +1,7 @@
 """
 Interpolation: after each task the weights are pulled back, part of the way, to those from before it.
 
-    theta = (1 - a) theta_before + a theta_after      Wortsman et al. 2021, sec. 3, https://arxiv.org/abs/2109.01903
+    theta = (1 - a) theta_before + a theta_after      Wortsman et al. 2021, https://arxiv.org/abs/2109.01903
 
 WiSE-FT does this once, between a pretrained model and its fine-tuned self; here it is done after every task, with
 the model before that task as the other end, so nothing is kept from one task to the next. It rests on the loss being

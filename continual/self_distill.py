@@ -1,7 +1,7 @@
 """
 On-policy self-distillation: the student continues a prompt of the task by itself, and is drawn, on what it has just
 written, towards a copy of itself that knows the task's texts. Nothing that it did not write is ever trained on.
-Shenfeld et al. 2026, section 3 and algorithm 1, https://arxiv.org/abs/2601.19897
+Shenfeld et al. 2026, https://arxiv.org/abs/2601.19897
 
     loss = mean over the tokens y_t that the student wrote of  KL( p_student(. | x, y_<t) || p_teacher(. | x, y_<t) )
 

@@ -2,7 +2,7 @@
 Replay by chances: beside each new batch come old rows from a buffer, and of these the model learns not the tokens that
 stand there but the chances that the model before the task gave to every token. A row of old text then carries as
 many targets as there are words, and what was known cannot be overfitted to the few rows that are kept.
-Distillation on stored examples: Rebuffi et al. 2017, eq. 3, https://arxiv.org/abs/1611.07725
+Distillation on stored examples: Rebuffi et al. 2017, algorithm 3, https://arxiv.org/abs/1611.07725
 
     nats of the new rows + weight * mean over old tokens of KL(before || now)
 
