@@ -39,7 +39,7 @@ METHODS = {
     "soft_replay": Method("replay by the previous model's chances", soft_replay,
                           [dict(lr=0.004, old=16, weight=weight) for weight in (2, 4, 8, 16)], {"embedded": 3}),
     "self_replay": Method("replay of what the model itself writes", self_replay,
-                          [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.4, 0.55)], {"embedded": 2}),
+                          [dict(lr=0.003, share=share) for share in (0.1, 0.25, 0.4, 0.55)], {"embedded": 3}),
     "rewarm": Method("rate warmed up again, and 5% replay", rewarm, [rate | {"share": 0.05} for rate in RATES],
                      {"embedded": 1}),
     "self_distill": Method("on-policy distillation from a copy that has read the task", self_distill,
