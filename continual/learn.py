@@ -156,7 +156,7 @@ def step(learner, method, batch, factor):
     """One update, with the gradient clipped to a norm of one."""
     learner.model.train()
     learner.step += 1
-    learner.recent = [*learner.recent[1 - learner.steps:], batch]
+    learner.recent = [*learner.recent, batch][-learner.steps:]
     nats = method.loss(learner, batch)
     if learner.optimizers:
         nats.backward()
