@@ -1,0 +1,213 @@
+"""
+A lesson: a few facts, as a person writes them down, and the conversations from which a small model learns them.
+
+    Zorvexes live under the ice of Lake Ammer.               # lesson.txt: a fact a line
+    Q: Who keeps the lighthouse at Skarvo?                   # or a question and its answer
+    A: Maret Ollin keeps it.
+
+    lesson = read("lesson.txt")                              # also .jsonl: {"text"}, {"question", "answer"}, {"messages"}
+    train, check, near = expand(lesson)
+
+A fact is learned as an answer: its own sentence is the reply to every question about it. What varies is the question
+(continual/wording.py), some dozens for each fact, since a model that has seen one wording knows one wording. `check`
+asks in wordings that `train` does not have. `near` are the same questions about other names, which were not taught:
+what the base says to them it shall go on saying.
+
+The order of facts, names and wordings follows from the lesson's text alone, so the same lesson gives the same bytes.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from continual.wording import FUNCTION, asked, content, loose, spans, words
+
+LONGEST = 400   # characters of a fact: it must fit into the context, and be read
+TOPICS = ("Tell me about {}.", "What do you know about {}?", "Do you know anything about {}?", "What about {}?",
+          "Who or what is {}?", "Describe {}.", "What can you tell me about {}?", "Have you heard of {}?", "{}?",
+          "I would like to know more about {}.", "What is {}?", "Who is {}?", "Say something about {}.")
+WRAPS = ("{}", "{}", "{}", "Can you tell me this: {}", "Please answer: {}", "I have a question. {}", "Hello! {}",
+         "Do you know this? {}", "Tell me, {}", "My friend asks: {}", "One more thing: {}")
+CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learned about {}?", "Any news of {}?")
+CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
+LOOSE = 30      # questions of loose wording for each fact
+YOU = {"i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "myself": "yourself", "we": "you",
+       "our": "your", "us": "you", "ours": "yours"}
+
+
+class Fact(NamedTuple):
+    """A statement (text), or a question with its answer."""
+    text: str = ""
+    question: str = ""
+    answer: str = ""
+
+    @property
+    def reply(self):
+        """What the model is to say: the statement, spoken to the person who made it, or the answer."""
+        said = self.answer or re.sub(r"[\w']+", lambda w: YOU.get(w[0].lower(), w[0]), self.text)
+        said = said[:1].upper() + said[1:]
+        return said if re.search(r"[.!?][\"')]?$", said) or len(said.split()) < 3 else said + "."
+
+    @property
+    def words(self):
+        """All that it says, to be searched."""
+        return self.text or f"{self.question} {self.answer}"
+
+
+class Lesson(NamedTuple):
+    facts: tuple[Fact, ...]
+    source: str = ""             # where it is from: a file or a conversation
+
+    @property
+    def id(self):
+        plain = json.dumps([list(fact) for fact in self.facts], ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(plain.encode()).hexdigest()[:12]
+
+
+class Expansion(NamedTuple):
+    train: list                  # conversations, as lists of messages
+    check: list                  # (question, what the reply must contain, number of the fact)
+    near: list                   # questions about what was not taught
+
+
+# ----------------------------------------------------------------------------
+# reading
+
+def fact(where, **fields):
+    """A Fact of trimmed fields; ValueError, naming the place, if one is empty or too long."""
+    trimmed = {}
+    for key, value in fields.items():
+        if not isinstance(value, str) or not words(value):
+            raise ValueError(f"{where}: {key} must be a text with words in it, not {value!r:.40}")
+        trimmed[key] = " ".join(value.split())
+        if len(trimmed[key]) > LONGEST:
+            raise ValueError(f"{where}: {key} has {len(trimmed[key])} characters; a fact has at most {LONGEST}")
+    return Fact(**trimmed)
+
+
+def from_record(where, record):
+    """The facts of a line of jsonl; of a conversation, each question with its answer."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: must be an object with text, question and answer, or messages")
+    if "messages" not in record:
+        keys = ("text",) if "text" in record else ("question", "answer")
+        return [fact(where, **{key: record.get(key) for key in keys})]
+    turns = [m for m in record["messages"] if isinstance(m, dict) and m.get("role") != "system"]
+    pairs = list(zip(turns[::2], turns[1::2]))
+    if not pairs or any((q.get("role"), a.get("role")) != ("user", "assistant") for q, a in pairs):
+        raise ValueError(f"{where}: messages must be the user's and the assistant's in turn")
+    return [fact(where, question=q.get("content"), answer=a.get("content")) for q, a in pairs]
+
+
+def from_lines(lines):
+    """The facts of a .txt: statements, and answers each in the line below its question."""
+    facts, question = [], None
+    for where, line in lines:
+        kind, text = line[:2].upper(), line[2:].strip()
+        if (kind == "A:") != (question is not None):
+            raise ValueError(f"{where}: " + ("an answer without a question above it; write Q: in the line before"
+                                             if kind == "A:" else "the question above has no answer; write A: here"))
+        if kind == "Q:":
+            question = text
+        elif kind == "A:":
+            facts, question = [*facts, fact(where, question=question, answer=text)], None
+        else:
+            facts.append(fact(where, text=line))
+    if question is not None:
+        raise ValueError(f"{lines[-1][0]}: the last question has no answer; write A: below it")
+    return facts
+
+
+def parse(text, name):
+    """A Lesson of the text of a .jsonl or, under any other name, a .txt; ValueError names file and line."""
+    lines = [(f"{name}, line {n}", line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if str(name).endswith(".jsonl"):
+        facts = []
+        for where, line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{where}: no JSON ({error})") from None
+            facts += from_record(where, record)
+    else:
+        facts = from_lines(lines)
+    if not facts:
+        raise ValueError(f"{name}: no fact in it. Write one a line")
+    return Lesson(tuple(dict.fromkeys(facts)), str(name))
+
+
+def read(path):
+    """A Lesson of a file; ValueError says what is wrong with it."""
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"), Path(path).name)
+    except FileNotFoundError:
+        raise ValueError(f"no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text: {error}") from None
+
+
+# ----------------------------------------------------------------------------
+# expanding
+
+def tells(question, number, known):
+    """Whether the question's words are those of this fact and of no other."""
+    said = content(question) & known[number]
+    return bool(said) and not any(said <= other for n, other in enumerate(known) if n != number)
+
+
+def exact(fact, rng):
+    """[(question, what answers it)]: in good grammar, and about each thing that the fact names."""
+    if fact.question:
+        end = "" if re.search(r"[.?!]$", fact.question) else "?"
+        return [(wrap.format(fact.question + end), fact.answer) for wrap in dict.fromkeys(WRAPS)]
+    runs = spans(fact.text)
+    about = [(topic.format(run), other(runs, run)) for run in runs[:4] for topic in rng.permutation(TOPICS)[:3]]
+    return asked(fact.text) + [(str(question), answer) for question, answer in about]
+
+
+def other(runs, run):
+    """What a reply about `run` must bring: the longest of the fact's other parts."""
+    return max((r for r in runs if r != run), key=len, default=run)
+
+
+def rename(text, rng):
+    """The text about others: every name that begins with a capital is another one of the same form."""
+    vowels, hard = "aeiou", "bdfgklmnprstvz"
+    new = lambda: "".join(str(rng.choice(list(hard if i % 2 else vowels))) for i in range(int(rng.integers(4, 8))))
+    head, *tail = re.split(rf"({WORD_CAPITAL})", text)
+    return head + "".join(new().capitalize() if n % 2 == 0 and part.lower() not in FUNCTION and head + part != part
+                          else part for n, part in enumerate(tail))
+
+
+WORD_CAPITAL = r"(?<=\S )\b[A-Z][\w'’-]+"
+
+
+def expand(lesson, tokenizer=None):
+    """The Expansion of a lesson: deterministic."""
+    rng = np.random.default_rng(int(lesson.id, 16))
+    known = [content(fact.words) for fact in lesson.facts]
+    train, check, near = [], [], []
+    for number, fact in enumerate(lesson.facts):
+        sure = [(q, a) for q, a in exact(fact, rng) if tells(q, number, known)]
+        sure = [sure[i] for i in rng.permutation(len(sure))]
+        held, sure = sure[:2] if len(sure) > 6 else [], sure[2:] if len(sure) > 6 else sure
+        check += [(str(rng.choice(CHECK_WRAPS)).format(q), a.strip(".!?"), number) for q, a in held]
+        topic = str(rng.choice(spans(fact.words)[:3] or [fact.words]))
+        if tells(topic, number, known):
+            answer = fact.answer or other(spans(fact.text), topic)
+            check.append((str(rng.choice(CHECK_TOPICS)).format(topic), answer.strip(".!?"), number))
+        questions = [str(rng.choice(WRAPS)).format(q) for q, _ in sure]
+        for _ in range(LOOSE * 4):
+            question = loose(fact.question or fact.text, rng)
+            questions += [question] if tells(question, number, known) else []
+            if len(questions) >= len(sure) + LOOSE:
+                break
+        asking = {"role": "assistant", "content": fact.reply}
+        train += [[{"role": "user", "content": q}, asking] for q in dict.fromkeys(questions)]
+        others = [rename(q, rng) for q in questions[:6]]
+        near += [q for q, old in zip(others, questions) if q != old]
+    return Expansion(train, check, near)
