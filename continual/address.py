@@ -23,24 +23,32 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
+from functools import lru_cache
+from typing import NamedTuple
 
-from continual.wording import ARTICLES, BE, FUNCTION, KIN, PLACES, clauses, stem, words
+from continual.wording import ARTICLES, BE, FUNCTION, KIN, PLACES, clauses, lemma, stem, words
 
-SHARE = 0.4   # of a question's weight that a fact must have
-LEAST = 8.0   # and how much that must be, in nats: a word the base has met once in 3,000 messages
+SHARE = 0.45  # of a question's weight that a fact must have
+LEAST = 7.5   # and how much that must be, in nats: a word the base has met once in 3,000 messages
+ASKING = {stem(word) for word in ("tell know remember learn learned hear heard wonder ask asks question answer quickly "
+                                  "quick just please sorry test say news hello hi anything something else explain "
+                                  "friend thing thanks thank let").split()}   # of asking itself: they weigh nothing
 AKIN = defaultdict(set)                                      # stem -> stems of words that are asked with in its place
 for word, group in KIN.items():
     AKIN[stem(word)] |= {stem(other) for other in group}
+PRONOUNS = set("he she it they him her them his hers its their there that this those these".split())
+NOUN = ARTICLES | PLACES | {"of", "for", "with", "by", "called", "named"}    # a noun stands behind these
 WIDE = {stem(verb) for verb in ("have like eat make know see sell love own write keep speak play grow feed carry use "
                                 "want need find bring buy give take hold wear visit").split()}  # of many things at once
 
 
+@lru_cache(65536)
 def terms(text):
     """{stem: whether it is written as a name} of the words that mean something; parts of a compound count apart."""
     found = {}
     for sentence in re.split(r"(?<=[.?!:\n])\s+", text.replace("-", " ")):
         for n, word in enumerate(words(sentence)):
-            if word.lower() not in FUNCTION:
+            if word.lower() not in FUNCTION and stem(word) not in ASKING:
                 found[stem(word)] = found.get(stem(word), False) or n > 0 and word[0].isupper()
     return found
 
@@ -49,13 +57,22 @@ def background(messages):
     """{"messages": how many, "counts": {stem: messages that have it}} of texts as the base was asked them."""
     counts, total = Counter(), 0
     for text in messages:
-        counts.update(terms(text).keys())
+        counts.update(terms.__wrapped__(text).keys())
         total += 1
     return {"messages": total, "counts": dict(sorted(counts.items()))}
 
 
+class Place(NamedTuple):
+    """Where a fact stands: the how-manieth of which lesson; and its stems, those written as names apart."""
+    lesson: str
+    number: int
+    stems: frozenset
+    names: frozenset
+    fact: tuple
+
+
 class Router:
-    """facts: [(lesson, number of the fact in it, stems), ...] in the order in which they were taught"""
+    """facts: a Place for each, in the order in which they were taught"""
 
     def __init__(self, table=None):
         self.table = table or background([])
@@ -65,44 +82,77 @@ class Router:
         """What a word says, in nats: minus the log of its share of the base's messages."""
         return math.log((self.table["messages"] + 1) / (self.table["counts"].get(term, 0) + 0.5)) + 1
 
-    def add(self, lesson, facts, replaced=()):
-        """A lesson's facts. replaced: earlier ones, as (lesson, number), that are not asked about while it is there"""
-        self.replaced |= {(other, number) for other, number in replaced}
+    def add(self, lesson, facts):
+        """The facts of a lesson. Earlier ones that they contradict are not asked about while it is there."""
+        first = len(self.facts)
         for number, fact in enumerate(facts):
-            stems = frozenset(terms(fact.text or f"{fact.question} {fact.answer}"))
-            for term in stems:
+            text = fact.text or f"{fact.question} {fact.answer}"
+            found = terms(text)
+            near = {n for term in found for n in self.where[term] if n < first}
+            self.replaced |= {n for n in near if contradicts(fact, self.facts[n].fact)}
+            for term in found:
                 self.where[term].append(len(self.facts))
-            self.facts.append((lesson, number, stems))
-
-    def covered(self, asked, stems):
-        """The weight of the asked words that a fact has, itself or by one that is akin."""
-        return sum(weight for term, weight in asked.items() if term in stems or not stems.isdisjoint(AKIN.get(term, ())))
+            names = {stem(word) for word in words(text.replace("-", " ")) if word[0].isupper()}
+            names = names & found.keys() - self.table["counts"].keys()
+            self.facts.append(Place(lesson, number, frozenset(found), frozenset(names), fact))
 
     def choose(self, question):
         """(lesson, number of the fact, share of the question's weight that it has); None twice where it abstains."""
         found = terms(question)
         asked = {term: self.weight(term) for term in found}
-        total, best = sum(asked.values()), (0.0, -1)
-        strange = {term for term, name in found.items() if name and term not in self.table["counts"]}
         near = {n for term in asked for other in {term, *AKIN.get(term, ())} for n in self.where.get(other, ())}
-        for n in near:
-            lesson, number, stems = self.facts[n]
-            weight = self.covered(asked, stems)
-            if weight >= LEAST and strange <= stems and (lesson, number) not in self.replaced:
-                best = max(best, (weight / total, n))
+        total, best = sum(asked.values()), (0.0, -1)
+        for n in near - self.replaced:
+            missing = {term for term in asked.keys() - self.facts[n].stems
+                       if self.facts[n].stems.isdisjoint(AKIN.get(term, ()))}
+            weight = total - sum(asked[term] for term in missing)
+            if weight >= LEAST and (weight / total, n) > best and not self.another(question, missing, self.facts[n]):
+                best = weight / total, n
         share, n = best
         return (*self.facts[n][:2], share) if share >= SHARE else (None, None, share)
+
+    def follow(self, before, question):
+        """
+        As choose(), for a question that says too little by itself, "And what does she feed?": on it together with the
+        one before, if that was about a lesson, and if the fact speaks of what is asked now.
+        """
+        place = self.choose(question)
+        if place[0] or PRONOUNS.isdisjoint(word.lower() for word in words(question)):
+            return place
+        lesson, number, share = self.choose(f"{before}\n{question}")
+        own = terms(question).keys()
+        if lesson and self.choose(before)[0] == lesson and (not own or own & self.stems(lesson, number)):
+            return lesson, number, share
+        return place
+
+    def stems(self, lesson, number):
+        return next(place.stems for place in self.facts if (place.lesson, place.number) == (lesson, number))
+
+    def another(self, question, missing, place):
+        """
+        Whether a question is about another thing than a fact is: by a name that neither the fact nor the base knows; or,
+        where it has no name of the fact's, by such a noun, told by the word before it or by the fact's words around it.
+        """
+        found = terms(question)
+        strange = {term for term in missing if term not in self.table["counts"]}
+        if not strange or any(found[term] for term in strange):
+            return bool(strange)
+        said = words(question)
+        return place.names.isdisjoint(found) and any(
+            stem(word) in strange and (before.lower() in NOUN or not lemma(word) and {stem(before), stem(after)} & place.stems)
+            for before, word, after in zip(["", *said], said, [*said[1:], ""]))
 
     def state(self):
         """All that routing depends on, as bytes."""
         table = hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()
-        facts = [[lesson, number, sorted(stems)] for lesson, number, stems in self.facts]
+        facts = [[place.lesson, place.number, sorted(place.stems), sorted(place.names)] for place in self.facts]
         return json.dumps({"table": table, "facts": facts, "replaced": sorted(self.replaced)}).encode()
 
 
 # ----------------------------------------------------------------------------
 # lessons that contradict earlier ones
 
+@lru_cache(16384)
 def claims(text):
     """[(subject, relation, object words, whole object), ...] of a statement, one for each of its clauses."""
     found = []
@@ -123,7 +173,8 @@ def contradicts(fact, earlier):
         return set(terms(fact.question)) == set(terms(earlier.question)) and differ(fact.answer, earlier.answer)
     if fact.question or earlier.question:                    # the statement speaks of all that the question asks
         asked, said = (fact, earlier) if fact.question else (earlier, fact)
-        return set(terms(asked.question)) <= set(terms(said.text)) and not set(terms(asked.answer)) <= set(terms(said.text))
+        known = terms(said.text).keys()
+        return terms(asked.question).keys() <= known and not terms(asked.answer).keys() <= known
     return any(clash(a, b) for a in claims(fact.text) for b in claims(earlier.text))
 
 
@@ -135,7 +186,7 @@ def differ(a, b):
 
 def clash(a, b):
     (subject, relation, object, first), (other, related, thing, _) = a, b
-    if relation != related or not object or not thing:
+    if relation != related or not subject or not object or not thing:
         return False
     if subject != other:                                     # X is the mayor of Torv: there is one
         return relation == ("is", "the") and object == thing and not subject & other

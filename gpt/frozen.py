@@ -11,11 +11,18 @@ So that step stands here once more. Prompts are read by the model itself, and bo
     q and k are normed and turned as one array              the norms' weights go into the matrices, once
     products and attention stay torch's                     all else is numpy's
 
+Adapters (low-rank, lora/lora.py) are put on under a name, and select() says which of them each row uses. The model reads
+the prompts, so it has to have the same ones; without any, a step does not even ask.
+
+    fast.attach("code", {"model.layers.0.mlp.up_proj": (A, B, scale), ...})
+    fast.select(["code", None, None])                        # what the engine does before each step
+
 The copy does not follow its model: train further, freeze again, or prompts are read with new weights and replies
 written with old ones. It pays up to a few hundred channels; beyond, the products rule, and int8 weights pay
-(gpt/int8.py). Left out on purpose: GPT-2, latent attention, mixtures, adapters.
+(gpt/int8.py). Left out on purpose: GPT-2, latent attention, mixtures, dora.
 
-B = batch, S = keys seen, C = channels, H = query heads, G = key/value heads, D = channels of a head, V = vocabulary
+B = batch, S = keys seen, C = channels, H = query heads, G = key/value heads, D = channels of a head, V = vocabulary,
+R = rank
 """
 
 import numpy as np
@@ -27,6 +34,10 @@ from gpt import llama
 
 KNOWN = {llama.Llama, llama.Decoder, llama.Block, llama.Attention, llama.MLP, llama.RMSNorm, nn.ModuleList, nn.Linear,
          nn.Embedding, nn.Identity, nn.Dropout}              # LoRA and int8 put others in their place
+ATTN, MLP = "model.layers.{}.self_attn.", "model.layers.{}.mlp."
+SIDE = {"qkv": (ATTN + "q_proj", ATTN + "k_proj", ATTN + "v_proj"), "out": (ATTN + "o_proj",),  # what lies side by side
+        "up": (MLP + "gate_proj", MLP + "up_proj"), "down": (MLP + "down_proj",)}
+NORMS = {"qkv": "model.layers.{}.input_layernorm", "up": "model.layers.{}.post_attention_layernorm"}
 
 
 def unit(x, floor):
@@ -40,10 +51,16 @@ def matrix(*weights, norm=None):
     return weight.t().contiguous()
 
 
-def product(x, weight, add=None):
-    """x (B, in) times weight (in, out), a tensor: torch's product, since numpy's would start threads of its own."""
-    x = torch.from_numpy(x)
-    return (torch.mm(x, weight) if add is None else torch.addmm(torch.from_numpy(add), x, weight)).numpy()
+def product(x, weight, add=None, thin=()):
+    """
+    x (B, in) times weight (in, out), a tensor: torch's product, since numpy's would start threads of its own.
+    thin: [(rows, A (in, R), B (R, out)), ...], what adapters add to their rows
+    """
+    wide = torch.from_numpy(x)
+    y = (torch.mm(wide, weight) if add is None else torch.addmm(torch.from_numpy(add), wide, weight)).numpy()
+    for rows, A, B in thin:
+        y[rows] += product(product(x[rows], A), B)
+    return y
 
 
 class Layer:
@@ -66,7 +83,8 @@ class Frozen:
 
     def __init__(self, model):
         c, head = model.config, model.lm_head.weight
-        self.model, self.config, self.parameters, self.select = model, c, model.parameters, model.select
+        self.model, self.config, self.parameters = model, c, model.parameters
+        self.adapters, self.rows, self.thin = {None: {}}, None, {}    # name -> place -> (A, B); place -> see product()
         self.embed = model.model.embed_tokens.weight.numpy().copy()               # (V, C)
         self.layers = [Layer(block, c) for block in model.model.layers]
         self.head = matrix(head, norm=model.model.norm.weight)                    # (C, V)
@@ -85,14 +103,16 @@ class Frozen:
 
     def step(self, ids, lengths, keys, values):
         """ids, lengths: (B,);  keys, values: (n_layer, B, G, context, D), written to;  returns: logits (B, V)"""
-        c, B, (floor, head_floor) = self.config, len(ids), self.floors
+        c, (floor, head_floor) = self.config, self.floors
         H, G, D, N = c.n_head, c.n_kv_head, c.d_head, c.n_hidden
-        S, row = int(lengths.max()) + 1, np.arange(B)
+        S, row = int(lengths.max()) + 1, np.arange(len(ids))
         cos, sin, mask = self.cos[lengths], self.sin[lengths], self.mask(lengths, S)  # (B, 1, D) twice, (B, 1, 1, S)
-        x = self.embed[ids]                                                       # (B, C)
+        x, thin = self.embed[ids], self.thin                                      # (B, C)
+        for rows, A, B in thin.get("embed", ()):
+            x[rows] += product(A[ids[rows]], B)
         seen = zip(keys[:, :, :, :S].unbind(), values[:, :, :, :S].unbind())      # (B, G, S, D) twice, of each layer
-        for layer, k, v, (all_k, all_v) in zip(self.layers, keys.numpy(), values.numpy(), seen):
-            qkv = product(unit(x, floor), layer.qkv).reshape(B, H + 2*G, D)
+        for n, (layer, k, v, (all_k, all_v)) in enumerate(zip(self.layers, keys.numpy(), values.numpy(), seen)):
+            qkv = product(unit(x, floor), layer.qkv, None, thin.get((n, "qkv"), ())).reshape(len(ids), H + 2*G, D)
             qk = qkv[:, :H + G]                                                   # (B, H + G, D)
             if c.qk_norm:
                 qk = unit(qk, head_floor) * layer.qk_norm
@@ -100,12 +120,12 @@ class Frozen:
             k[row, :, lengths], v[row, :, lengths] = qk[:, H:], qkv[:, H + G:]
             q = torch.from_numpy(qk[:, :H, None])                                 # (B, H, 1, D)
             y = F.scaled_dot_product_attention(q, all_k, all_v, mask, enable_gqa=H != G)
-            x = product(y.numpy().reshape(B, -1), layer.out, x)
-            up = product(unit(x, floor), layer.up)                                # (B, 2N)
+            x = product(y.numpy().reshape(len(ids), -1), layer.out, x, thin.get((n, "out"), ()))
+            up = product(unit(x, floor), layer.up, None, thin.get((n, "up"), ())) # (B, 2N)
             half = up[:, :N]                                                      # the gate's: silu(2a) = a + a tanh(a)
-            x = product((half + half * np.tanh(half)) * up[:, N:], layer.down, x)
+            x = product((half + half * np.tanh(half)) * up[:, N:], layer.down, x, thin.get((n, "down"), ()))
         lengths += 1
-        return product(unit(x, floor), self.head)
+        return product(unit(x, floor), self.head, None, thin.get("head", ()))
 
     def mask(self, lengths, S):
         """What is added to the scores of row b, which has lengths[b] + 1 keys of S; None where that is nothing."""
@@ -114,6 +134,54 @@ class Frozen:
             return None
         at, last = np.arange(S), lengths[:, None, None, None]
         return torch.from_numpy(np.where((at <= last) & (at > last - window), 0, -np.inf).astype(self.embed.dtype))
+
+    @torch.no_grad()
+    def attach(self, name, parts):
+        """
+        Put an adapter on, or another one under its name. parts: {path of a layer in the model: (A (R, in), B (out, R),
+        scale)}; of the embedding, A (R, V) and B (C, R);  ValueError for a layer that no Llama has
+        """
+        dtype, module, places = torch.from_numpy(self.embed).dtype, self.model.get_submodule, {}
+        parts = {path: (A.to(dtype), B.to(dtype) * scale) for path, (A, B, scale) in parts.items()}
+
+        def lay(place, paths, norm=None, factors=(1, 1, 1)):
+            own = [parts[path][0] for path in paths if path in parts]
+            outs = [factor * parts.pop(path)[1].t() if path in parts else torch.zeros(0, len(module(path).weight))
+                    for path, factor in zip(paths, factors)]
+            if own:
+                places[place] = matrix(*own, norm=norm and module(norm).weight), torch.block_diag(*outs).to(dtype)
+
+        for n in range(len(self.layers)):
+            for key, paths in SIDE.items():
+                lay((n, key), [path.format(n) for path in paths], NORMS[key].format(n) if key in NORMS else None,
+                    (0.5, 1) if key == "up" else (1, 1, 1))                       # the gate's is halved, as in Layer
+        lay("head", ["lm_head"], "model.norm")
+        if table := parts.pop("model.embed_tokens", None):
+            places["embed"] = table[0].t().numpy().copy(), table[1].t().contiguous()
+        if parts:
+            raise ValueError(f"no layer {', '.join(sorted(parts))} to put an adapter on")
+        self.adapters[name] = places
+        self.select(None)
+
+    def detach(self, name):
+        """Take an adapter off; no adapter is selected from then on."""
+        del self.adapters[name]
+        self.select(None)
+
+    def select(self, rows):
+        """Which adapter is in use: one name for all rows, or a list with a name or None for each row of the batch."""
+        self.model.select(rows)
+        if rows == self.rows:
+            return
+        names = list(dict.fromkeys(rows)) if isinstance(rows, list) else [rows]
+        groups = {name: np.flatnonzero([other == name for other in rows]) for name in names} if len(names) > 1 else {
+            names[0]: slice(None)}
+        if unknown := groups.keys() - self.adapters.keys():
+            raise ValueError(f"no adapter {', '.join(sorted(unknown))} is attached")
+        self.rows, self.thin = rows[:] if isinstance(rows, list) else rows, {}
+        for name, own in groups.items():
+            for place, (A, B) in self.adapters[name].items():
+                self.thin.setdefault(place, []).append((own, A, B))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """
 The decode step in numpy against the model's own forward: logits to 1e-12 in float64, whatever the lengths, and the same
-ids from an engine; other models, other number formats and other adapters are left alone.
+ids from an engine, with any mixture of adapters; other models and number formats are left alone.
 """
 
 import warnings
@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from gpt.cache import Cache
-from gpt.engine import Sampling, generate
+from gpt.engine import Engine, Sampling, generate
 from gpt.frozen import freeze, unit
 from gpt.int8 import quantize
+from lora import lora
+from lora.lora import EMBEDDING, LLAMA
 from tests.test_engine import SHAPE, TOKENIZER, VARIANTS, model_of, prompts
 
 LLAMAS = {name: VARIANTS[name] for name in ("llama", "grouped", "qwen3", "window")}
@@ -116,3 +118,82 @@ def test_it_is_a_copy():
         p.data.mul_(1.5)
     assert torch.equal(first(fast), want) and not torch.allclose(first(model), want)
     torch.testing.assert_close(first(freeze(model)), first(model), rtol=0, atol=1e-11)
+
+
+# ----------------------------------------------------------------------------
+# adapters
+
+def adapted(config, targets=LLAMA + EMBEDDING):
+    """A model with two adapters of lora's on it and its frozen copy with the same, none of them zero."""
+    model = model_of(config)
+    fast, generator = freeze(model), torch.Generator().manual_seed(1)
+    for name, rank in (("one", 2), ("two", 3)):
+        lora.inject(model, lora.LoRAConfig(rank=rank, targets=targets), name, generator)
+        for p in lora.parameters(model, name):
+            p.data.normal_(0, 0.3, generator=generator)
+        fast.attach(name, {path: (layer.adapters[name].A, layer.adapters[name].B, layer.adapters[name].config.scale)
+                           for path, layer in lora.layers(model)})
+    return model, fast
+
+
+MIXED = [None, "one", "two", "one"]
+
+
+@llamas
+@pytest.mark.parametrize("rows", [MIXED, ["two"] * 4, "one", None, [None] * 4], ids=str)
+def test_adapters_add_what_lora_adds(config, rows):
+    model, fast = adapted(config)
+    fast.select(rows)                                        # its model's too
+    want, _ = steps(model, (3, 17, 1, 8))
+    torch.testing.assert_close(steps(fast, (3, 17, 1, 8))[0], want, rtol=0, atol=1e-11)
+    fast.select(None)
+    plain = steps(fast, (3, 17, 1, 8))[0]
+    torch.testing.assert_close(plain, steps(freeze(model_of(config)), (3, 17, 1, 8))[0], rtol=0, atol=0)
+    assert rows in (None, [None] * 4) or (plain - want).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("target", LLAMA + ("embed_tokens", "lm_head"))
+def test_an_adapter_on_one_kind_of_layer(target):
+    model, fast = adapted(LLAMAS["one key head, tied"], (target,))
+    fast.select(MIXED)
+    want, _ = steps(model, (3, 17, 1, 8))
+    torch.testing.assert_close(steps(fast, (3, 17, 1, 8))[0], want, rtol=0, atol=1e-11)
+    place = next(iter(fast.thin))
+    fast.thin[place] = [(rows, A, B * 1.01) for rows, A, B in fast.thin[place]]
+    assert (steps(fast, (3, 17, 1, 8))[0] - want).abs().max() > 1e-6, "the test has no teeth"
+
+
+def test_rows_without_an_adapter_are_the_bases_to_the_bit():
+    _, fast = adapted(SHAPE)
+    fast.select([None] * 4)
+    alone = steps(fast, (3, 17, 1, 8))[0]
+    fast.select(MIXED)
+    assert torch.equal(steps(fast, (3, 17, 1, 8))[0][:, 0], alone[:, 0])
+
+
+def test_an_engine_mixes_adapters():
+    model, fast = adapted(SHAPE)
+    for m in (model, fast):
+        engine = Engine(m, TOKENIZER, 3, 48)
+        replies = [engine.submit(ids, 8, adapter=name) for ids, name in zip(prompts(6), MIXED + MIXED)]
+        while engine.busy:
+            engine.step()
+        written = [reply.ids for reply in replies]
+        assert m is model or written == before
+        before = written
+
+
+def test_adapters_come_and_go():
+    model, fast = adapted(SHAPE)
+    fast.select("two")
+    want = steps(fast, (4,))[0]
+    lora.remove(model, "one")
+    fast.detach("one")
+    assert fast.thin == {} and fast.rows is None
+    fast.select("two")
+    assert torch.equal(steps(fast, (4,))[0], want)
+    for wrong in ("one", ["two", "one"]):
+        with pytest.raises(ValueError, match="no adapter one"):
+            fast.select(wrong)
+    with pytest.raises(ValueError, match="no layer model.layers.9"):
+        fast.attach("three", {"model.layers.9.mlp.up_proj": (torch.zeros(2, 16), torch.zeros(24, 2), 1.0)})
