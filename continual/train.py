@@ -127,7 +127,7 @@ def sweep(args):
     for name, trials in found.items():
         chosen = learned_best(trials) if name in NEEDED else best(trials, tuned)
         curves[name] = [(transfer.gain(r["losses"], tuned["losses"]), transfer.forgetting(r["losses"])) for r in trials]
-        stands = METHODS[name].best.get(args.stream, METHODS[name].best["embedded"])
+        stands = METHODS[name].number(args.stream)
         print(f"{name:14} best: trial {chosen}, {METHODS[name].trials[chosen]}"
               + ("" if chosen == stands else f"; continual/methods.py has {stands}"))
         for n, (gained, lost) in enumerate(curves[name]):
