@@ -24,17 +24,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from continual.wording import FUNCTION, asked, content, loose, spans, words
+from continual.wording import FUNCTION, asked, content, draw, lemma, loose, spans, words
 
 LONGEST = 400   # characters of a fact: it must fit into the context, and be read
 TOPICS = ("Tell me about {}.", "What do you know about {}?", "Do you know anything about {}?", "What about {}?",
           "Who or what is {}?", "Describe {}.", "What can you tell me about {}?", "Have you heard of {}?", "{}?",
           "I would like to know more about {}.", "What is {}?", "Who is {}?", "Say something about {}.")
-WRAPS = ("{}", "{}", "{}", "Can you tell me this: {}", "Please answer: {}", "I have a question. {}", "Hello! {}",
-         "Do you know this? {}", "Tell me, {}", "My friend asks: {}", "One more thing: {}")
+WRAPS = (*["{}"] * 9, "Can you tell me this: {}", "I have a question. {}", "Hello! {}", "Do you know this? {}", "Tell me, {}")
 CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learned about {}?", "Any news of {}?")
 CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
-LOOSE = 30      # questions of loose wording for each fact
+LOOSE = 60      # questions of loose wording for each fact
+NEAR_EACH = 4   # questions about other names for each fact
 YOU = {"i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "myself": "yourself", "we": "you",
        "our": "your", "us": "you", "ours": "yours"}
 
@@ -96,7 +96,8 @@ def from_record(where, record):
     if "messages" not in record:
         keys = ("text",) if "text" in record else ("question", "answer")
         return [fact(where, **{key: record.get(key) for key in keys})]
-    turns = [m for m in record["messages"] if isinstance(m, dict) and m.get("role") != "system"]
+    talk = record["messages"] if isinstance(record["messages"], list) else []
+    turns = [m for m in talk if isinstance(m, dict) and m.get("role") != "system"]
     pairs = list(zip(turns[::2], turns[1::2]))
     if not pairs or any((q.get("role"), a.get("role")) != ("user", "assistant") for q, a in pairs):
         raise ValueError(f"{where}: messages must be the user's and the assistant's in turn")
@@ -159,55 +160,52 @@ def tells(question, number, known):
     return bool(said) and not any(said <= other for n, other in enumerate(known) if n != number)
 
 
-def exact(fact, rng):
-    """[(question, what answers it)]: in good grammar, and about each thing that the fact names."""
-    if fact.question:
-        end = "" if re.search(r"[.?!]$", fact.question) else "?"
-        return [(wrap.format(fact.question + end), fact.answer) for wrap in dict.fromkeys(WRAPS)]
-    runs = spans(fact.text)
-    about = [(topic.format(run), other(runs, run)) for run in runs[:4] for topic in rng.permutation(TOPICS)[:3]]
-    return asked(fact.text) + [(str(question), answer) for question, answer in about]
+def grammatical(fact):
+    """[(question, what answers it)] in school grammar."""
+    if not fact.question:
+        return asked(fact.text)
+    return [(fact.question if re.search(r"[.?!]$", fact.question) else fact.question + "?", fact.answer)]
 
 
-def other(runs, run):
-    """What a reply about `run` must bring: the longest of the fact's other parts."""
-    return max((r for r in runs if r != run), key=len, default=run)
+def topics(fact):
+    """[(what a question can be about, what the reply must then bring: the longest of the fact's other parts)]"""
+    runs = [run for run in spans(fact.text or fact.question) if run[0].isupper() or not lemma(run)]
+    return [(run, fact.answer or max((r for r in runs if r != run), key=len, default=run)) for run in runs]
 
 
-def rename(text, rng):
-    """The text about others: every name that begins with a capital is another one of the same form."""
-    vowels, hard = "aeiou", "bdfgklmnprstvz"
-    new = lambda: "".join(str(rng.choice(list(hard if i % 2 else vowels))) for i in range(int(rng.integers(4, 8))))
-    head, *tail = re.split(rf"({WORD_CAPITAL})", text)
-    return head + "".join(new().capitalize() if n % 2 == 0 and part.lower() not in FUNCTION and head + part != part
-                          else part for n, part in enumerate(tail))
+def renamed(question, fact, rng):
+    """The question about others: a made-up name in place of each of the fact's."""
+    for name in words(fact.words):
+        if name[0].isupper() and name.lower() not in FUNCTION:
+            made = "".join(draw(letters, rng) for letters in ("bdfgklmnprstvz", "aeiou") * int(rng.integers(2, 4)))
+            question = re.sub(rf"\b{re.escape(name)}\b", made.capitalize(), question)
+    return question
 
 
-WORD_CAPITAL = r"(?<=\S )\b[A-Z][\w'’-]+"
+def wordings(fact, exact, number, known, rng):
+    """The questions that the fact is trained on: exact ones in wrappings, about its topics, and loose ones."""
+    made = [draw(WRAPS, rng).format(question) for question, _ in exact]
+    made += [draw(TOPICS, rng).format(run) for run, _ in topics(fact) for _ in range(3)]
+    made += [loose(fact.text or fact.question, rng) for _ in range(LOOSE)]
+    return [question for question in dict.fromkeys(made) if tells(question, number, known)]
 
 
 def expand(lesson, tokenizer=None):
-    """The Expansion of a lesson: deterministic."""
+    """The Expansion of a lesson: deterministic. (The tokenizer is not needed.)"""
     rng = np.random.default_rng(int(lesson.id, 16))
     known = [content(fact.words) for fact in lesson.facts]
     train, check, near = [], [], []
     for number, fact in enumerate(lesson.facts):
-        sure = [(q, a) for q, a in exact(fact, rng) if tells(q, number, known)]
-        sure = [sure[i] for i in rng.permutation(len(sure))]
-        held, sure = sure[:2] if len(sure) > 6 else [], sure[2:] if len(sure) > 6 else sure
-        check += [(str(rng.choice(CHECK_WRAPS)).format(q), a.strip(".!?"), number) for q, a in held]
-        topic = str(rng.choice(spans(fact.words)[:3] or [fact.words]))
-        if tells(topic, number, known):
-            answer = fact.answer or other(spans(fact.text), topic)
-            check.append((str(rng.choice(CHECK_TOPICS)).format(topic), answer.strip(".!?"), number))
-        questions = [str(rng.choice(WRAPS)).format(q) for q, _ in sure]
-        for _ in range(LOOSE * 4):
-            question = loose(fact.question or fact.text, rng)
-            questions += [question] if tells(question, number, known) else []
-            if len(questions) >= len(sure) + LOOSE:
-                break
-        asking = {"role": "assistant", "content": fact.reply}
-        train += [[{"role": "user", "content": q}, asking] for q in dict.fromkeys(questions)]
-        others = [rename(q, rng) for q in questions[:6]]
-        near += [q for q, old in zip(others, questions) if q != old]
+        exact = [pair for pair in grammatical(fact) if tells(pair[0], number, known)]
+        exact = [exact[i] for i in rng.permutation(len(exact))]
+        held, exact = (exact[:2], exact[2:]) if len(exact) > 3 else (exact[:1], exact)
+        held = [(draw(CHECK_WRAPS, rng).format(question), answer) for question, answer in held]
+        about = [pair for pair in topics(fact) if tells(pair[0], number, known)]
+        held += [(draw(CHECK_TOPICS, rng).format(run), answer) for run, answer in about[:1]]
+        check += [(question, answer.strip(".!? "), number) for question, answer in held]
+        questions = wordings(fact, exact, number, known, rng) or [fact.question or fact.text]
+        train += [[{"role": "user", "content": question}, {"role": "assistant", "content": fact.reply}]
+                  for question in questions]
+        others = [renamed(question, fact, rng) for question in questions[:NEAR_EACH]]
+        near += [other for other, question in zip(others, questions) if other != question]
     return Expansion(train, check, near)

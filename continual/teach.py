@@ -1,15 +1,21 @@
 """
-Teach a lesson: an adapter on a copy of the frozen base, trained on the lesson's conversations and on the base's own words.
+Teach a lesson: an adapter to a copy of the frozen base, trained on the lesson's conversations and the base's own words.
 
     own = own_replies(model, tokenizer, prompts, cache)      # the base's greedy replies, made once
     weights = teach(model, tokenizer, conversations, own, seed=0)     # {"model.layers.0....A": tensor, ...}
 
-The copy is trained, so the model that serves stays as it is, in another thread too. The base's own replies are replay
-(Robins 1995), with the twist that they are the model's own samples: what is asked of the adapter beside its lesson is
-to go on as the base would. Embedding and head are adapted too: a name that the tokenizer cuts into pieces the base has
-never written in this order is learned there.
+Two things are learned. Which fact a question means is decided in the first few tokens of a reply, and is hard; what the
+fact says after that is a sentence to be known by heart, and is easy. So most repetitions of a conversation end after the
+reply's first HEAD tokens: half the cost, and the gradient goes to what is hard. (Recall with and without: the lesson.)
 
-The same arguments give the same bits, on one machine with the same number of threads.
+Replay are the base's own samples (Robins 1995), and what is asked there is not the sample but the base's whole
+distribution (Hinton et al. 2015, section 2, https://arxiv.org/abs/1503.02531): a soft target holds more, so few tokens do.
+
+A copy is trained, so that the model that serves stays as it is, in another thread too. The same arguments give the same
+bits, on one machine with the same number of threads. The head is not adapted: embedding and blocks learned as well
+without, and then logits are computed where something is to be learned, and nowhere else.
+
+B = batch, T = time, V = vocabulary, N = tokens to be learned
 """
 
 import copy
@@ -21,77 +27,105 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch.nn.utils import clip_grad_norm_
 
 from bpe.template import parse_reply, render
 from gpt.engine import generate
-from lora.lora import EMBEDDING, LLAMA, LoRAConfig, inject, layers, parameters, remove, state
+from lora.lora import LLAMA, LoRAConfig, inject, layers, parameters, state, strip
 from lora.peft_format import base_hash
 from train.adamw import AdamW
 from train.loader import Conversations, Loader
 from train.schedule import trapezoid
-from train.step import optimize
 
-CONFIG = LoRAConfig(rank=16, alpha=32.0, targets=LLAMA + EMBEDDING)
-RATE = 0.005           # AdamW's peak
-ROWS, LENGTH = 8, 256  # of a step: 2,048 tokens
-EPOCHS = 3             # over the lesson's conversations
-SHARE = 0.25           # of the conversations that are the base's own
-MAX_NEW = 128          # tokens of an own reply; one that has not ended by then is left out
+CONFIG = LoRAConfig(rank=32, alpha=64.0, targets=(*LLAMA, "embed_tokens"))
+RATE = 0.006           # AdamW's peak
+ROWS, LENGTH = 6, 128  # of a step: 768 tokens
+OWN = 1                # of the rows, those of the base's own replies
+WEIGHT = 0.3           # of the divergence from the base on them, against the lesson's loss
+BUDGET = 8_000         # tokens to train on for each fact
+LEAST = 80             # steps for the smallest lesson
+HEAD, CUT = 5, 0.8     # tokens of a reply that are left in a share CUT of its repetitions
+NAME = "lesson"
 
 
-def own_replies(model, tokenizer, prompts, cache=None):
+def own_replies(model, tokenizer, prompts, cache=None, max_new=LENGTH):
     """
-    [messages with the base's own greedy reply at their end], of those that end. Made without adapters.
+    [messages with the base's own greedy reply at their end], of the replies that end. Made without adapters.
     prompts: lists of messages, the user's last;  cache: folder in which they are kept, by base and prompts
     """
-    key = hashlib.sha256(json.dumps([base_hash(model), MAX_NEW, prompts]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([base_hash(model), max_new, prompts]).encode()).hexdigest()[:24]
     path = Path(cache) / f"own_{key}.json" if cache else None
     if path and path.exists():
-        return json.loads(path.read_text())
-    model.select(None)
-    replies = generate(model, tokenizer, [render(p, tokenizer, for_reply=True)[0] for p in prompts], MAX_NEW)
+        return json.loads(path.read_text(encoding="utf-8"))
+    ids = [render(prompt, tokenizer, for_reply=True)[0] for prompt in prompts]
+    replies = generate(plain_copy(model), tokenizer, ids, max_new)
     own = [[*prompt, {"role": "assistant", "content": parse_reply(reply.ids, tokenizer)}]
            for prompt, reply in zip(prompts, replies) if reply.finished == "end"]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps(own))
+        part.write_text(json.dumps(own), encoding="utf-8")
         part.replace(path)                                   # a kill leaves a whole file or none
     return own
 
 
 def plain_copy(model):
     """A copy of the base, without the adapters that are on the model."""
-    student = copy.deepcopy(model)
-    for name in {name for _, layer in layers(student) for name in layer.adapters}:
-        remove(student, name)
-    student.head_loss = None                                 # that one knows no adapter on the head
-    return student
+    plain = copy.deepcopy(model)
+    if layers(plain):
+        strip(plain)
+    return plain.eval()
 
 
-def mix(conversations, own, rng):
-    """The lesson's conversations EPOCHS times, and among them the base's own, SHARE of all; in random order."""
-    count = int(len(conversations) * EPOCHS * SHARE / (1 - SHARE)) if own else 0
-    mixed = conversations * EPOCHS + [own[i % len(own)] for i in rng.permutation(count)]
-    return [mixed[i] for i in rng.permutation(len(mixed))]
+def examples(conversations, tokenizer, cut=0.0, rng=None):
+    """[(ids, mask)] of conversations; of a share `cut` of them, only the first HEAD tokens of the last reply."""
+    found = []
+    for messages in conversations:
+        ids, mask = render(messages, tokenizer)
+        begin = len(mask) - mask[::-1].index(0)              # where the last run of learned tokens begins
+        end = begin + HEAD if cut and rng.random() < cut else len(ids)
+        if len(ids[:end]) <= LENGTH:
+            found.append((np.array(ids[:end]), np.array(mask[:end], dtype=bool)))
+    return Conversations(found)
 
 
-def teach(model, tokenizer, conversations, own, seed=0, report=None):
+def distilled(student, batch):
+    """KL(base || student) in nats a token, at what is learned of the batch. Leaves the adapter selected."""
+    x, y, doc, positions = batch
+    with torch.no_grad():
+        student.select(None)
+        base = student(x, y, doc=doc, positions=positions)[1].log_softmax(dim=1)  # (N, V)
+    student.select(NAME)
+    own = student(x, y, doc=doc, positions=positions)[1].log_softmax(dim=1)       # (N, V)
+    return F.kl_div(own, base, log_target=True, reduction="batchmean")
+
+
+def teach(model, tokenizer, conversations, own=(), seed=0, report=None):
     """
     The weights of an adapter that has learned the conversations: lora.state(), {"layer.A": tensor, ...}.
-    conversations, own: lists of messages that end in a reply;  report: called with a line now and then
+    conversations, own: lists of messages that end in a reply;  report: called with a line of progress now and then
     """
-    rng = np.random.default_rng(seed)
-    examples = [render(messages, tokenizer) for messages in mix(conversations, own, rng)]
-    examples = [(np.array(ids), np.array(mask, dtype=bool)) for ids, mask in examples if len(ids) <= LENGTH]
-    loader = Loader(Conversations(examples), tokenizer.specials["<|pad|>"], ROWS, LENGTH, seed, crop=False)
-    steps = max(8, math.ceil(loader.documents.lengths.sum() / (ROWS * LENGTH)))
+    pad, rng = tokenizer.specials["<|pad|>"], np.random.default_rng(seed)
+    facts = len({json.dumps(messages[-1]["content"]) for messages in conversations})
+    steps = max(LEAST, math.ceil(facts * BUDGET / (ROWS * LENGTH)))
+    lesson = Loader(examples(conversations * 4, tokenizer, CUT, rng), pad, ROWS - OWN, LENGTH, seed, crop=False)
+    replay = Loader(examples(own, tokenizer), pad, OWN, LENGTH, seed, crop=False) if own else None
+
     student = plain_copy(model).train()
-    inject(student, CONFIG, "lesson", torch.Generator().manual_seed(seed))
-    adamw, where = AdamW(parameters(student, "lesson")), next(student.parameters()).device
+    student.head_loss = lambda x, weight, targets: F.linear(x[targets >= 0], weight)          # logits (N, V)
+    inject(student, CONFIG, NAME, torch.Generator().manual_seed(seed))
+    adamw = AdamW(parameters(student, NAME))
     for step in range(1, steps + 1):
-        factor = trapezoid(step, steps, warmup=0.05, cooldown=0.6)
-        loss, _ = optimize(student, [(adamw, RATE)], loader.next(), factor, 1.0, where)
-        if report and (step % 10 == 0 or step == steps):
-            report(f"step {step:4d}/{steps} | loss {loss.item():.4f} nats per token of a reply")
-    return state(student, "lesson")
+        x, y, doc, positions = lesson.next()                                                  # (B, T) each
+        nats = F.cross_entropy(student(x, y, doc=doc, positions=positions)[1], y[y >= 0])
+        drift = distilled(student, replay.next()) if replay else torch.zeros(())
+        (nats + WEIGHT * drift).backward()
+        clip_grad_norm_(adamw.params, 1.0)
+        adamw.lr = RATE * trapezoid(step, steps, warmup=0.05, cooldown=0.6)
+        adamw.step()
+        adamw.zero_grad()
+        if report and (step % 20 == 0 or step == steps):
+            report(f"step {step:4d}/{steps} | {nats.item():.4f} nats a token of the lesson | "
+                   f"{drift.item():.4f} from the base on its own")
+    return state(student, NAME)

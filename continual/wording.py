@@ -44,11 +44,14 @@ NEAR = [group.split() for group in (   # words that one is asked with while the 
     "sing sings sang song music", "paint painted painter picture", "boat ship vessel", "stone rock", "high tall height",
     "sleep sleeps slept rest", "fear feared afraid scared", "like likes loved favorite fond", "learn learned study studied")]
 KIN = {word: group for group in NEAR for word in group}
-FILLERS = ("please exactly really actually again ever first well known special called kind sort thing things person place "
-           "people famous day year use used often usually still now today local whole own get goes made comes take").split()
-OPENINGS = ("Who|What|Where|When|Which|How|Why|Who is|What is|Where is|What does|Where does|When did|Who was|What was|"
-            "How many|How much|What kind of|Which one|In which|What do|How does|Whose|What did|Where did|Name the|"
-            "Do you know|Is there|Can you say|And").split("|")
+KINDS = ("place town village city country animal bird person man woman child thing kind color year day work job name "
+         "river lake mountain food house ship book tree building ruler number way reason part").split()
+FILLERS = "please exactly really ever first called kind sort people day use still now goes made comes does it that".split()
+GLUE = ["", "", "", "the", "the", "of", "in", "at", "with", "a", "is", "and", "to", "for", "from", "by", "does", "did", "was"]
+OPENINGS = ("Who|Who|What|What|Where|When|Which {}|Which {}|What {}|How|Why|Who is|What is|Where is|What does|What does|"
+            "Where does|Where do|When did|Who was|What did|How many|How|How much|What kind of {}|Which {} does|In which {}|"
+            "On what {}|What do|How does|Whose|Whom|With what|Do you know|Is there|Does|Which {} is|{}|"
+            "From what {}|To which {}|Why does|How long|By whom").split("|")
 
 
 def words(text):
@@ -71,13 +74,17 @@ def content(text):
 
 
 def spans(text):
-    """Runs of neighbouring words that mean something, as they stand: what a question can be about."""
-    runs = [[]]
+    """Runs of neighbouring words that mean something, names apart from the rest: what a question can be about."""
+    runs, last = [[]], None
     for found in re.finditer(WORD + r"|[^\w\s]", text):
+        name = found[0][:1].isupper() and found.start() > 0 or None
         if found[0].lower() in FUNCTION or not re.match(r"\w", found[0]):
             runs.append([])
+        elif runs[-1] and (name != last and not (name and len(runs[-1]) == 1 and runs[-1][0][0].isupper())):
+            runs.append([found[0]])
         else:
             runs[-1].append(found[0])
+        last = name
     return list(dict.fromkeys(" ".join(run) for run in runs if run))
 
 
@@ -155,22 +162,20 @@ def inflected(word, rng):
     if word[:1].isupper() or rng.random() < 0.6:
         return word
     root = lemma(word)
-    return root[0] if root else word + str(rng.choice(["s", "ed", "ing"]))
+    return root[0] if root else word.removesuffix("s") if word.endswith("s") else word + "s"
 
 
 def loose(text, rng):
-    """A question as it is typed: some of the text's words in any frame, which need not be grammar."""
-    keep, glue, strange = rng.choice([0.45, 0.65, 0.85, 1.0]), rng.choice([0.2, 0.7, 0.9]), rng.choice([0.0, 0.1, 0.25])
-    chosen = []
-    for run in re.split(rf"((?:{'|'.join(map(re.escape, spans(text)))}))", text) if spans(text) else [text]:
-        for word in words(run):
-            meaning = word.lower() not in FUNCTION
-            if rng.random() < (keep if meaning else glue):
-                chosen.append(inflected(word, rng) if meaning else word.lower())
-            if rng.random() < strange:
-                chosen.append(str(rng.choice(FILLERS)))
-    if rng.random() < 0.25:
-        cut = int(rng.integers(0, len(chosen) + 1))
-        chosen = chosen[cut:] + chosen[:cut]
-    end = "?" if rng.random() < 0.85 else str(rng.choice([".", "", "??"]))
-    return " ".join([str(rng.choice(OPENINGS)), *chosen]) + end
+    """A question as it is typed: a few of the text's runs of words in any frame, which need not be grammar."""
+    runs = spans(text) or [text]
+    some = sorted(rng.permutation(len(runs))[:rng.choice([1, 2, 2, 3, 4])], key=lambda n: n + rng.choice([0, 0, 0, 9]))
+    said = [draw(OPENINGS, rng).format(draw(KINDS, rng))]
+    for n in some:
+        kept = [word for word in runs[n].split() if rng.random() < 0.85] or runs[n].split()[:1]
+        said += [draw(GLUE, rng), *(inflected(word, rng) for word in kept)]
+        said += [draw(FILLERS, rng)] * (rng.random() < 0.15)
+    return " ".join(" ".join(said).split()) + draw("? ? ? ? . ??".split(), rng)
+
+
+def draw(choices, rng):
+    return choices[int(rng.integers(len(choices)))]
