@@ -6,6 +6,11 @@ Talk to a checkpoint in the terminal.
 
 A tool call is shown as it happens, dim, e.g. [48/2 = 24]. Ctrl-C stops the answer, not the program;
 what was said until then stays in the conversation.
+
+    > /learn Zorvexes live under the ice of Lake Ammer.       # or a file of facts, see continual/lesson.py
+
+A lesson is learned by a process of its own (continual/live.py), with one thread and behind everything else,
+so the chat goes on; its lines are shown between answers, and if it is accepted it serves from then on.
 """
 
 import os, sys
@@ -16,22 +21,32 @@ import contextlib
 import queue
 import secrets
 import signal
+import subprocess
+import tempfile
+import threading
 from pathlib import Path
 
 from chat import session
 from chat.worker import load
+from continual.versions import StoreError
 from gpt.engine import Sampling
 
 HELP = """\
-/reset   forget the conversation
-/help    this list
-/quit    leave (Ctrl-D too)
+/learn FILE      teach it the facts of a file, or /learn TEXT a fact; the chat goes on meanwhile
+/versions        what it was taught
+/rollback N      serve version N again
+/forget LESSON   delete a lesson for good, by the start of its name
+/reset           forget the conversation
+/help            this list
+/quit            leave (Ctrl-D too)
 Ctrl-C stops an answer."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, default=Path("out/tinyworld/model"), help="[%(default)s]")
+    p.add_argument("--live", type=Path, help="folder of what it is taught [live, beside the checkpoint]")
     p.add_argument("--temperature", type=float, default=0.7, help="0 takes the likeliest token [%(default)s]")
     p.add_argument("--top-p", type=float, default=0.9, help="share of probability to sample from [%(default)s]")
     p.add_argument("--max-new", type=int, help="longest answer, in tokens [what the context holds]")
@@ -40,6 +55,7 @@ def parse(argv):
     args = p.parse_args(argv)
     if not 0 <= args.temperature <= 2 or not 0 < args.top_p <= 1:
         p.error("--temperature lies in 0 to 2, --top-p above 0 and up to 1")
+    args.live = args.live or args.checkpoint.parent / "live"
     return args
 
 
@@ -80,6 +96,122 @@ def answer(worker, ids, **options):
     return parts
 
 
+# ----------------------------------------------------------------------------
+# lessons
+
+class Learning(threading.Thread):
+    """
+    A lesson that is being learned in the background. Its lines are printed while nobody is being answered: whoever
+    answers holds `quiet`.
+    """
+
+    def __init__(self, worker, args, what):
+        super().__init__(daemon=True)
+        self.worker, self.quiet = worker, threading.Lock()
+        self.folder = tempfile.TemporaryDirectory()          # of a fact that is in no file; gone when it is learned
+        path = Path(what)
+        if not is_file(path):
+            path = Path(self.folder.name) / "said.txt"
+            path.write_text(what + "\n", encoding="utf-8")
+        command = ["nice", "-n", "10", sys.executable, "-u", ROOT / "continual/live.py", "--teach", path,
+                   "--from", "the terminal chat", "--checkpoint", args.checkpoint, "--out", args.live]
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, errors="replace",
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        start_new_session=True)   # Ctrl-C is for the answer
+        self.start()
+
+    def run(self):
+        for line in self.process.stdout:
+            self.say(printable(line.rstrip()))
+        self.process.wait()
+        self.folder.cleanup()
+        self.worker.swap()
+        self.say(f"now serving version {self.worker.served.store.current().number}; /versions lists all")
+
+    def say(self, line):
+        with self.quiet:                                     # over the prompt, which then stands below
+            print(f"\r{dim(line)}", end="\n> " if sys.stdin.isatty() else "\n", flush=True)
+
+    def stop(self):
+        """Give up a lesson that is not learned yet: nothing of it stays."""
+        if self.is_alive():
+            self.process.terminate()
+            self.join()
+
+
+def is_file(path):
+    try:
+        return path.is_file()
+    except OSError:                                          # a fact that is too long for a name
+        return False
+
+
+class Lessons:
+    """The commands about what the model is taught."""
+
+    def __init__(self, worker, args):
+        self.worker, self.args, self.learning = worker, args, None
+
+    @property
+    def quiet(self):
+        """Held while an answer is shown: no line of a lesson comes into it."""
+        return self.learning.quiet if self.learning else contextlib.nullcontext()
+
+    def run(self, command, what):
+        """Do /learn, /versions, /rollback or /forget; what is wrong with it is said in one line."""
+        store = self.worker.served and self.worker.served.store
+        if not store:
+            return print(f"nothing can be taught here: the lessons in {self.args.live} are for another model")
+        try:
+            if command == "/learn":
+                self.learn(what)
+            elif command == "/versions":
+                self.show(store)
+            else:
+                version = store.rollback(int(what)) if command == "/rollback" else store.forget(what)
+                self.worker.swap()
+                print(f"now serving version {version.number}: {version.what}")
+        except StoreError as error:
+            print(error)
+        except ValueError:
+            print(f"{what!r} is no number of a version; /versions lists them")
+
+    def learn(self, what):
+        if not what:
+            print("/learn needs a file of facts, or a fact")
+        elif self.learning and self.learning.is_alive():
+            print("a lesson is being learned; the next one when it is done")
+        else:
+            self.learning = Learning(self.worker, self.args, what)
+            if not sys.stdin.isatty():                       # a script asks about it in the next line
+                self.learning.join()
+
+    def show(self, store):
+        current = store.current()
+        for version, gone in store.history():
+            more = f" (had {', '.join(gone)}, forgotten since)" if gone else ""
+            print(f"{'*' if version.number == current.number else ' '}{version.number:4d}  {version.when:20}  "
+                  f"{version.what}{more}")
+        for id in current.lessons:
+            facts = store.lesson(id).facts
+            first = printable(facts[0].text or facts[0].question)
+            print(dim(f"lesson {id}: {len(facts)} fact{'s' * (len(facts) > 1)}; {first[:70]}"))
+
+
+def source(worker, messages):
+    """(the lesson that a message asks about or None, what to say of it)"""
+    if not worker.served:
+        return None, ""
+    lesson, number, _ = worker.served.choose(messages)
+    if lesson is None:
+        return None, ""
+    fact = worker.served.router.place(lesson, number).fact
+    return lesson, f"[from lesson {lesson}: {printable(fact.text or fact.question)[:70]}]"
+
+
+# ----------------------------------------------------------------------------
+# the conversation
+
 def ask(terminal):
     """The next line, None at the end of input. Ctrl-C clears the line."""
     while True:
@@ -93,7 +225,7 @@ def ask(terminal):
 
 def converse(worker, args):
     """Read lines until /quit; messages is the conversation as bpe/template.py wants it."""
-    messages, turn, terminal = [], 0, sys.stdin.isatty()
+    messages, turn, terminal, lessons = [], 0, sys.stdin.isatty(), Lessons(worker, args)
     while (line := ask(terminal)) not in (None, "/quit"):
         if not terminal:
             print(f"\n> {line}")                            # so that a transcript shows both sides
@@ -101,15 +233,22 @@ def converse(worker, args):
             messages = []
             print("a new conversation")
         elif line.startswith("/"):
-            print(HELP if line == "/help" else f"no command {line}; /help lists them")
+            command, _, what = line.partition(" ")
+            if command in {"/learn", "/versions", "/rollback", "/forget"}:
+                lessons.run(command, what.strip())
+            else:
+                print(HELP if line == "/help" else f"no command {line}; /help lists them")
         elif line:
             messages.append({"role": "user", "content": line})
             turn += 1
-            parts = reply(worker, args, messages, turn)
+            with lessons.quiet:
+                parts = reply(worker, args, messages, turn)
             if parts:
                 messages.append({"role": "assistant", "content": parts})
             else:
                 messages.pop()                              # nothing was said: the question is withdrawn too
+    if lessons.learning:
+        lessons.learning.stop()
 
 
 def reply(worker, args, messages, turn):
@@ -123,13 +262,21 @@ def reply(worker, args, messages, turn):
     if dropped:
         print(dim(f"[the {dropped} oldest messages no longer fit]"))
     seed = secrets.randbits(63) if args.seed is None else args.seed + turn
-    return answer(worker, ids, max_new=longest, seed=seed,
-                  sampling=Sampling(temperature=args.temperature, top_p=args.top_p))
+    lesson, about = source(worker, messages)
+    parts = answer(worker, ids, max_new=longest, seed=seed, adapter=lesson,
+                   sampling=Sampling(temperature=args.temperature, top_p=args.top_p))
+    if about:
+        print(dim(about))
+    return parts
 
 
 def main(argv=None):
     args = parse(argv)
-    worker, about = load(args.checkpoint, 1, args.threads)
+    try:
+        worker, about = load(args.checkpoint, 1, args.threads, args.live)
+    except StoreError as error:                              # the model was made anew: the chat goes on without them
+        print(dim(f"[{error}]"))
+        worker, about = load(args.checkpoint, 1, args.threads)
     print(f"{about['model']}: {about['parameters'] / 1e6:.1f}M parameters, a context of {worker.context} tokens; "
           "/help lists the commands")
     converse(worker, args)

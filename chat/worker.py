@@ -6,6 +6,13 @@ all answers under way advance together, one token each a step (continuous batchi
     answer = worker.ask(ids, queue.put, max_new=200, sampling=Sampling(temperature=0.7), seed=1)
     worker.cancel(answer)
 
+With a folder of lessons (live=...) the model answers what it was taught by the adapter of that lesson, and swap() serves
+the version that the folder has by then. It happens between two steps, and an answer keeps the adapter it began with.
+
+    lesson = worker.served.adapter_for(messages)             # None: the base
+    worker.ask(..., adapter=lesson)
+    worker.swap()
+
 The last event of an answer, delivered once whatever happens, is
     {"type": "end", "reason": "stop" | "length" | "cancelled" | "error", "tokens": how many were made}
 """
@@ -19,6 +26,8 @@ from pathlib import Path
 import torch
 
 from chat.session import Stream
+from continual.served import Served
+from continual.versions import Store
 from gpt import checkpoint
 from gpt.engine import Engine
 from gpt.frozen import freeze
@@ -40,8 +49,9 @@ class Worker(threading.Thread):
     an order into a queue that the worker's own thread works off between two steps.
     """
 
-    def __init__(self, engine, tokenizer, context, slots):
+    def __init__(self, engine, tokenizer, context, slots, served=None):
         super().__init__(name="engine", daemon=True)
+        self.served = served                # base and lessons; None where nothing can be taught
         self.engine, self.tokenizer, self.context, self.slots = engine, tokenizer, context, slots
         self.orders = queue.SimpleQueue()   # functions to call; None ends the thread
         self.active = {}                    # gpt.engine.Reply -> Answer
@@ -50,14 +60,20 @@ class Worker(threading.Thread):
         """How many tokens a prompt may have: a quarter of the context, or max_new, is kept for the answer."""
         return self.context - min(max_new, self.context // 4)
 
-    def ask(self, ids, deliver, *, max_new, sampling, seed, stop=()):
+    def ask(self, ids, deliver, *, max_new, sampling, seed, stop=(), adapter=None):
         """
         Begin an answer to the prompt `ids`; `deliver(event)` is called from the worker's thread.
         max_new: most tokens to make, cut to what the context leaves;  stop: strings that end it
+        adapter: a lesson's id; the base answers if it is forgotten by the time the answer begins
         """
         answer = Answer(deliver, Stream(self.tokenizer, stop))
-        self.orders.put(lambda: self.begin(answer, ids, max_new, sampling, seed))
+        self.orders.put(lambda: self.begin(answer, ids, max_new, sampling, seed, adapter))
         return answer
+
+    def swap(self):
+        """Serve the store's current version, from the next step on. Its files are read in the caller's thread."""
+        prepared = self.served.prepare()
+        self.orders.put(lambda: self.served.update(self.engine, prepared))
 
     def cancel(self, answer=None):
         """End an answer, or all of them, and free the slots; nothing happens where it has ended."""
@@ -78,8 +94,9 @@ class Worker(threading.Thread):
                 order()
             self.step()
 
-    def begin(self, answer, ids, max_new, sampling, seed):
-        answer.reply = self.engine.submit(ids, max_new, sampling, seed, tools=TOOLS)
+    def begin(self, answer, ids, max_new, sampling, seed, adapter):
+        adapter = adapter if self.served and adapter in self.served.version.lessons else None
+        answer.reply = self.engine.submit(ids, max_new, sampling, seed, adapter, TOOLS)
         self.active[answer.reply] = answer
 
     def step(self):
@@ -110,12 +127,15 @@ class Worker(threading.Thread):
         for event in answer.stream.close():
             answer.deliver(event)
         answer.deliver({"type": "end", "reason": reason, "tokens": len(answer.reply.ids)})
+        if self.served:
+            self.served.release(self.engine)
 
 
-def load(path, slots, threads=None):
+def load(path, slots, threads=None, live=None):
     """
     A running worker for the checkpoint at `path`, and what it is: its name as "model", "hash",
-    "parameters". Exits with one line where there is no sound checkpoint.
+    "parameters". Exits with one line where there is no sound checkpoint. live: folder of lessons for
+    it (continual/versions.py), made by the first one; StoreError if they are another model's
     """
     if threads:
         torch.set_num_threads(threads)
@@ -123,11 +143,11 @@ def load(path, slots, threads=None):
         model, tokenizer, info = checkpoint.load(path, device())
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
-    context = model.config.context
-    engine = Engine(freeze(model), tokenizer, slots, context, prefixes=Prefixes())   # each turn sends all before it
-    engine.version = info["hash"]
-    worker = Worker(engine, tokenizer, context, slots)
+    context, parameters = model.config.context, sum(p.numel() for p in model.parameters())
+    served = Served(model, tokenizer, Store(live, info["hash"])) if live else None
+    engine = Engine(served.model if served else freeze(model), tokenizer, slots, context, prefixes=Prefixes())
+    engine.version = served.key if served else info["hash"]  # prefixes: each turn sends all before it
+    worker = Worker(engine, tokenizer, context, slots, served)
     worker.start()
     name = "/".join(part for part in Path(info["path"]).resolve().parts[-4:] if part != "run")
-    return worker, {"model": name, "hash": info["hash"],
-                    "parameters": sum(p.numel() for p in model.parameters())}
+    return worker, {"model": name, "hash": info["hash"], "parameters": parameters}

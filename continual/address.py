@@ -4,7 +4,7 @@ Which lesson does a message ask about? None, as a rule: then the base answers, a
     table = background(messages)                             # how often the base has met which word; made once per base
     router = Router(table)
     router.add("3f2a91c07d55", facts)                        # a lesson's; later ones win ties
-    router.choose("Who looks after the lighthouse at Skarvo?")    # ("3f2a91c07d55", 0, 0.82), or (None, None, 0.1)
+    router.choose("Who looks after the lighthouse at Skarvo?")    # ("3f2a91c07d55", 0, 0.82), or (None, None, 0.0)
 
 A word says the more the rarer it is in what the base was asked (inverse document frequency: Sparck Jones 1972,
 https://doi.org/10.1108/eb026526). A fact is asked about if it has most of a question's weight, and enough of it: "What
@@ -26,9 +26,10 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import NamedTuple
 
-from continual.wording import ARTICLES, BE, FUNCTION, KIN, PLACES, clauses, lemma, stem, words
+from continual.wording import ARTICLES, BE, FUNCTION, KIN, MODALS, PLACES, lemma, stem, words
 
-SHARE = 0.45  # of a question's weight that a fact must have
+SHARE = 0.45  # of a question's weight that a fact must have,
+NAMED = 0.2   # and if the question names what the fact is about: "Why would a tourist go shopping in Skarvo?"
 LEAST = 7.5   # and how much that must be, in nats: a word the base has met once in 3,000 messages
 ASKING = {stem(word) for word in ("tell know remember learn learned hear heard wonder ask asks question answer quickly "
                                   "quick just please sorry test say news hello hi anything something else explain "
@@ -38,7 +39,7 @@ for word, group in KIN.items():
     AKIN[stem(word)] |= {stem(other) for other in group}
 PRONOUNS = set("he she it they him her them his hers its their there that this those these".split())
 NOUN = ARTICLES | PLACES | {"of", "for", "with", "by", "called", "named"}    # a noun stands behind these
-WIDE = {stem(verb) for verb in ("have like eat make know see sell love own write keep speak play grow feed carry use "
+WIDE = {stem(verb) for verb in ("have has had like eat make know see sell love own write keep speak play grow feed carry use "
                                 "want need find bring buy give take hold wear visit").split()}  # of many things at once
 
 
@@ -63,7 +64,7 @@ def background(messages):
 
 
 class Place(NamedTuple):
-    """Where a fact stands: the how-manieth of which lesson; and its stems, those written as names apart."""
+    """Where a fact stands: the how-manieth of which lesson; its stems, and those that name what it is about."""
     lesson: str
     number: int
     stems: frozenset
@@ -79,8 +80,8 @@ class Router:
         self.facts, self.where, self.replaced = [], defaultdict(list), set()
 
     def weight(self, term):
-        """What a word says, in nats: minus the log of its share of the base's messages."""
-        return math.log((self.table["messages"] + 1) / (self.table["counts"].get(term, 0) + 0.5)) + 1
+        """What a word says, in nats: minus the log of its share of the base's messages. Without any, all are rare."""
+        return math.log(((self.table["messages"] or 10_000) + 1) / (self.table["counts"].get(term, 0) + 0.5)) + 1
 
     def add(self, lesson, facts):
         """The facts of a lesson. Earlier ones that they contradict are not asked about while it is there."""
@@ -93,23 +94,26 @@ class Router:
             for term in found:
                 self.where[term].append(len(self.facts))
             names = {stem(word) for word in words(text.replace("-", " ")) if word[0].isupper()}
-            names = names & found.keys() - self.table["counts"].keys()
+            names |= {*claim(text)[0][-1:]} if claim(text) else set()             # and the subject's noun, its last word
+            names = names & found.keys() - self.table["counts"].keys()            # if the base does not know it
             self.facts.append(Place(lesson, number, frozenset(found), frozenset(names), fact))
 
     def choose(self, question):
-        """(lesson, number of the fact, share of the question's weight that it has); None twice where it abstains."""
+        """(lesson, number of the fact, share of the question's weight that it has), or (None, None, 0.0)."""
         found = terms(question)
         asked = {term: self.weight(term) for term in found}
         near = {n for term in asked for other in {term, *AKIN.get(term, ())} for n in self.where.get(other, ())}
         total, best = sum(asked.values()), (0.0, -1)
         for n in near - self.replaced:
-            missing = {term for term in asked.keys() - self.facts[n].stems
-                       if self.facts[n].stems.isdisjoint(AKIN.get(term, ()))}
+            place = self.facts[n]
+            missing = {term for term in asked.keys() - place.stems if place.stems.isdisjoint(AKIN.get(term, ()))}
             weight = total - sum(asked[term] for term in missing)
-            if weight >= LEAST and (weight / total, n) > best and not self.another(question, missing, self.facts[n]):
-                best = weight / total, n
+            share = weight / total
+            enough = weight >= LEAST and share >= (SHARE if place.names.isdisjoint(asked) else NAMED)
+            if enough and (share, n) > best and not self.another(question, missing, place):
+                best = share, n
         share, n = best
-        return (*self.facts[n][:2], share) if share >= SHARE else (None, None, share)
+        return (*self.facts[n][:2], share) if n >= 0 else (None, None, 0.0)
 
     def follow(self, before, question):
         """
@@ -121,12 +125,12 @@ class Router:
             return place
         lesson, number, share = self.choose(f"{before}\n{question}")
         own = terms(question).keys()
-        if lesson and self.choose(before)[0] == lesson and (not own or own & self.stems(lesson, number)):
+        if lesson and self.choose(before)[0] == lesson and (not own or own & self.place(lesson, number).stems):
             return lesson, number, share
         return place
 
-    def stems(self, lesson, number):
-        return next(place.stems for place in self.facts if (place.lesson, place.number) == (lesson, number))
+    def place(self, lesson, number):
+        return next(place for place in self.facts if (place.lesson, place.number) == (lesson, number))
 
     def another(self, question, missing, place):
         """
@@ -153,14 +157,17 @@ class Router:
 # lessons that contradict earlier ones
 
 @lru_cache(16384)
-def claims(text):
-    """[(subject, relation, object words, whole object), ...] of a statement, one for each of its clauses."""
-    found = []
-    for subject, verb, rest in clauses(text):
-        first, *_ = *(word.lower() for word in words(rest)), ""
-        relation = stem(verb), first if first in FUNCTION - ARTICLES or verb in BE and first in {"a", "the"} else ""
-        found.append((set(terms(subject)), relation, set(terms(rest)), first))
-    return found
+def claim(text):
+    """(subject, relation, object) of a statement's first clause: stems, (verb, word that leads on), stems; or None."""
+    said = words(re.split(r"[;:,] | (?:and|but|while|because|so|where|who|which|that) ", text)[0])
+    for k, verb in enumerate(said):
+        if k and verb.islower() and (verb in BE | MODALS or lemma(verb)) and said[k - 1].lower() not in ARTICLES | PLACES:
+            rest = [word.lower() for word in said[k + 1:]] or [""]
+            if verb in BE and lemma(rest[0]):                # was founded: the participle says it
+                verb, *rest = *rest, ""
+            lead = {"an": "a"}.get(rest[0], rest[0])
+            lead = lead if lead in FUNCTION - ARTICLES or verb in BE and lead in {"a", "the"} else ""
+            return tuple(terms(" ".join(said[:k]))), (stem(verb), lead), set(terms(" ".join(rest)))
 
 
 def contradicts(fact, earlier):
@@ -175,7 +182,7 @@ def contradicts(fact, earlier):
         asked, said = (fact, earlier) if fact.question else (earlier, fact)
         known = terms(said.text).keys()
         return terms(asked.question).keys() <= known and not terms(asked.answer).keys() <= known
-    return any(clash(a, b) for a in claims(fact.text) for b in claims(earlier.text))
+    return bool(claim(fact.text) and claim(earlier.text)) and clash(claim(fact.text), claim(earlier.text))
 
 
 def differ(a, b):
@@ -185,11 +192,11 @@ def differ(a, b):
 
 
 def clash(a, b):
-    (subject, relation, object, first), (other, related, thing, _) = a, b
+    (subject, relation, object), (other, related, thing) = a, b
     if relation != related or not subject or not object or not thing:
         return False
-    if subject != other:                                     # X is the mayor of Torv: there is one
-        return relation == ("is", "the") and object == thing and not subject & other
+    if {*subject} != {*other}:                               # X is the mayor of Torv: there is one
+        return relation == ("is", "the") and object == thing and not {*subject} & {*other}
     if object <= thing or thing <= object:
         return False
     return relation[0] not in WIDE or bool(object & thing)

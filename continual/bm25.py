@@ -18,7 +18,7 @@ Left out on purpose: positions and phrases, compression, meaning (chat/rag.py se
 
 import heapq
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 from continual.wording import stem, words
 
@@ -33,7 +33,8 @@ class BM25:
 
     def __init__(self, k1=1.2, b=0.75):
         self.k1, self.b = k1, b
-        self.passages, self.postings, self.total = {}, {}, 0      # key -> counts; term -> {key: count}; words in all
+        self.passages, self.lengths, self.postings = {}, {}, {}   # key -> its terms; key -> words; term -> {key: count}
+        self.total = 0                                            # words in all
 
     def __len__(self):
         return len(self.passages)
@@ -42,16 +43,16 @@ class BM25:
         """A passage under a key, which replaces one that is there."""
         if key in self.passages:
             self.remove(key)
-        self.passages[key] = counts = Counter(terms(text))
-        self.total += counts.total()
+        counts = Counter(terms(text))
+        self.passages[key], self.lengths[key] = set(counts), counts.total()
+        self.total += self.lengths[key]
         for term, count in counts.items():
             self.postings.setdefault(term, {})[key] = count
 
     def remove(self, key):
         """KeyError if there is none of this key."""
-        counts = self.passages.pop(key)
-        self.total -= counts.total()
-        for term in counts:
+        self.total -= self.lengths.pop(key)
+        for term in self.passages.pop(key):
             del self.postings[term][key]
             if not self.postings[term]:
                 del self.postings[term]
@@ -62,10 +63,10 @@ class BM25:
 
     def search(self, query, k=3):
         """[(score, key), ...] of at most k passages that share a word with the query; equal scores by key."""
-        scores, mean = Counter(), self.total / max(1, len(self))
+        scores, fixed, mean = defaultdict(float), self.k1 * (1 - self.b), self.total / max(1, len(self))
         for term in dict.fromkeys(terms(query)):
             idf = self.idf(term)
             for key, count in self.postings.get(term, {}).items():
-                length = self.passages[key].total() / mean
-                scores[key] += idf * count * (self.k1 + 1) / (count + self.k1 * (1 - self.b + self.b * length))
+                held = fixed + self.k1 * self.b * self.lengths[key] / mean
+                scores[key] += idf * count * (self.k1 + 1) / (count + held)
         return heapq.nsmallest(k, ((score, key) for key, score in scores.items()), key=lambda s: (-s[0], s[1]))

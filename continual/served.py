@@ -60,6 +60,11 @@ class Served:
 
     # which version
 
+    @property
+    def key(self):
+        """Says which weights serve: for the engine, whose prefixes are good for these alone."""
+        return (self.store.base, *self.version.adapters) if self.store else ()
+
     def prepare(self):
         """Read the store's current version: the slow part of an update, for any thread."""
         while True:
@@ -75,12 +80,16 @@ class Served:
     def update(self, engine=None, prepared=None):
         """Serve a version, by default the store's current one. engine: whose answers keep the adapters they have"""
         prepared = prepared or self.prepare()
-        for id, weights in prepared.weights.items():
-            self.put_on(id, weights, prepared.digests[id])
+        for id, digest in prepared.digests.items():
+            if self.digests.get(id) != digest:
+                self.put_on(id, prepared.weights.get(id) or self.store.adapter(id), digest)
         self.version, self.router = prepared.version, prepared.router
         self.release(engine)
         if engine:
-            engine.version = self.store.base, *prepared.version.adapters
+            engine.version = self.key                        # what was kept of texts read by other adapters goes
+            kept = engine.prefixes.entries if engine.prefixes else ()
+            for entry in [entry for entry in kept if entry.owner[0] != self.key]:
+                engine.prefixes.drop(entry)
 
     def release(self, engine=None):
         """Take off the adapters that the version does not have and no answer uses."""

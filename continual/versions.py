@@ -33,6 +33,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from bpe.template import text_of
@@ -75,9 +76,9 @@ def unpack(data):
     """pack()'s tensors, float32, and what it was told about them."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
-    about = header.pop("__metadata__")
-    return {name: torch.frombuffer(bytearray(data[start + x["data_offsets"][0]:start + x["data_offsets"][1]]),
-                                   dtype=torch.float32).view(x["shape"]) for name, x in header.items()}, about
+    about, spans = header.pop("__metadata__", {}), {name: x["data_offsets"] for name, x in header.items()}
+    return {name: torch.from_numpy(np.frombuffer(data[start + a:start + b], np.float32).copy()).view(header[name]["shape"])
+            for name, (a, b) in spans.items()}, about
 
 
 def write(path, data):

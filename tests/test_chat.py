@@ -216,7 +216,7 @@ def test_turns_and_commands(talk):
     shown, prompts = talk("sum", "", "/help", "/nonsense", "hello", "/reset", "hello", "/quit", "never reached")
     wanted = [[user("sum")], [user("sum"), assistant(SUM), user("hello")], [user("hello")]]
     assert prompts == [template.render(messages, TOKENIZER, for_reply=True)[0] for messages in wanted]
-    assert "/reset   forget" in shown and "no command /nonsense" in shown and "never" not in shown
+    assert "forget the conversation" in shown and "no command /nonsense" in shown and "never" not in shown
     assert "2.6M parameters" in shown and shown.count("Hello, wörld! 🦊 bye") == 2
 
 
