@@ -1,15 +1,18 @@
 """
-Perplexity and bits per byte of documents, each alone from <|bos|>.
+Perplexity per token and per word, and bits per byte, of documents, each alone from <|bos|>.
 
     python eval/perplexity.py --checkpoint out/tinyworld/pretrain/run --data out/tinyworld/corpus
     python eval/perplexity.py --checkpoint out/tinyworld/pretrain/run --data novel.txt --name novel
+    python eval/perplexity.py --checkpoint out/tinyworld/pretrain/run --data wikitext-2      # c4, tinystories
 
-A corpus folder means its fiction_test.jsonl and, if there is one, fiction_heldout.jsonl.
+A corpus folder means its fiction_test.jsonl and, if there is one, fiction_heldout.jsonl. What counts as a word,
+and how WikiText-2 is read so that its perplexity per word is that of published tables: eval/texts.py.
 
 Bits per byte is what compares models with different tokenizers: the nats of all tokens over ln 2
 and over the bytes of the UTF-8 text. A document longer than the context is read in windows that
 overlap (Press et al. 2021, section 2: https://arxiv.org/abs/2012.15832): every token is predicted
-once, with at least context - stride tokens before it.
+once, with at least context - stride tokens before it. A run that is killed goes on after the documents it has
+finished.
 
 The end of a document (the next <|bos|>) has no bytes. It is left out of `bits_per_byte` and counted
 in `with_end_bits_per_byte`. Where the records know their own `bits`, -log2 p(text) under the grammar
@@ -26,12 +29,14 @@ import argparse
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from eval.inputs import in_corpus, load_model, read_jsonl, sha256
+from eval import texts
+from eval.inputs import NotFinite, in_corpus, load_model, locate, resume, settings, sha256, unfinished
 from train.log import write_metrics
 
 
@@ -73,24 +78,32 @@ def nats(model, rows, batch_tokens=8192):
             row, first = rows[i]
             out[i] = loss[b, first - 1:len(row) - 1]
     if not all(x.isfinite().all() for x in out):
-        raise ValueError("the model's logits are not finite")
+        raise NotFinite("the model's logits are not finite")
     return out
 
 
 def document_nats(model, documents, bos, stride=None):
-    """(text, end) nats of each document (ids without <|bos|>): two float64 tensors (documents,)."""
+    """
+    (text, end) nats of each document (ids without <|bos|>): two float64 tensors (documents,). Scoring the end moves no
+    window: where the last one is full, the end has a row of its own.
+    """
     context = model.config.context
-    stride = stride or context // 2
     rows, owner = [], []
     for d, ids in enumerate(documents):
-        cut = list(windows([bos, *ids, bos], context, stride))
+        *cut, (row, first) = windows([bos, *ids], context, stride or context // 2) if ids else [([bos], 1)]
+        cut += [([*row, bos], first)] if len(row) <= context else [(row, first), ([*row[1:], bos], context)]
         rows += cut
         owner += [d] * len(cut)
     text, end = torch.zeros(2, len(documents), dtype=torch.float64)
     for d, x in zip(owner, nats(model, rows)):
         text[d] += x.sum()
-        end[d] = x[-1]          # the last window of a document ends with its <|bos|>
+        end[d] = x[-1]          # the last row of a document ends with its <|bos|>
     return text - end, end
+
+
+def perplexity(nats):
+    """exp(nats), but no overflow where a model that has learned nothing is counted by the word"""
+    return math.exp(min(nats, 700))
 
 
 def ratio(a, b):
@@ -102,16 +115,25 @@ def ratio(a, b):
     return r, math.sqrt((a - r * b).square().sum().item() * n / (n - 1)) / b.sum().item()
 
 
-def measure(model, tokenizer, records, stride=None):
-    """The numbers of one set of records {"text", maybe "bits"}; units in the keys."""
-    documents = [tokenizer.encode(r["text"]) for r in records]
-    text, end = document_nats(model, documents, tokenizer.specials["<|bos|>"], stride)
+def measure(model, tokenizer, records, stride=None, keep=None):
+    """
+    The numbers of one set of records {"text", maybe "bits", maybe "words"}; units in the keys.
+    keep(records, work): resume() with its first arguments filled in, or None where nothing need be kept
+    """
+    def work(some, first=0):
+        documents = [tokenizer.encode(r["text"]) for r in some]
+        text, end = document_nats(model, documents, tokenizer.specials["<|bos|>"], stride)
+        return [[len(ids), *pair] for ids, *pair in zip(documents, text.tolist(), end.tolist())]
+
+    rows = torch.tensor(keep(records, work) if keep else work(records), dtype=torch.float64)
+    n_tokens, text, end = rows.unbind(1)                                         # (documents,) each
     n_bytes = torch.tensor([len(r["text"].encode()) for r in records], dtype=torch.float64)
-    n_tokens = sum(map(len, documents))
+    n_words = sum(r.get("words") or len(r["text"].split()) for r in records)
     bits, bits_with_end = text / math.log(2), (text + end) / math.log(2)
-    numbers = {"documents": len(records), "tokens": n_tokens, "bytes": int(n_bytes.sum()),
-               "nats_per_token": text.sum().item() / n_tokens}
-    numbers["perplexity_per_token"] = math.exp(numbers["nats_per_token"])
+    numbers = {"documents": len(records), "tokens": int(n_tokens.sum()), "words": n_words, "bytes": int(n_bytes.sum()),
+               "nats_per_token": text.sum().item() / n_tokens.sum().item()}
+    numbers["perplexity_per_token"] = perplexity(numbers["nats_per_token"])
+    numbers["perplexity_per_word"] = perplexity(text.sum().item() / n_words)
     numbers["bits_per_byte"], numbers["bits_per_byte_stderr"] = ratio(bits, n_bytes)
     numbers["with_end_bits_per_byte"], _ = ratio(bits_with_end, n_bytes)
     if all("bits" in r for r in records):
@@ -133,22 +155,13 @@ def read_ngram(path, records):
     return numbers["test_bits_per_byte"]
 
 
-def read(path):
-    """Records with a `text`: the lines of a jsonl, or a text file, cut at <|endoftext|> if it has any."""
-    if path.suffix == ".jsonl":
-        return read_jsonl(path, "text")
-    if not path.is_file():
-        sys.exit(f"no {path}. Give a jsonl of records with a text, or a text file")
-    texts = [t.strip() for t in path.read_text(encoding="utf-8").split("<|endoftext|>")]
-    return [{"text": t} for t in texts if t] or sys.exit(f"{path} is empty. Give a file with text in it")
-
-
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, required=True, help="run, step folder or model file")
-    p.add_argument("--data", type=Path, required=True, help="corpus folder, jsonl of texts, or a text file")
+    p.add_argument("--data", type=Path, required=True, 
+                   help=f"corpus folder, {', '.join(texts.KNOWN)}, jsonl of texts, or any text file")
     p.add_argument("--heldout", type=Path, help="a second file, measured under NAME_heldout")
-    p.add_argument("--name", default="fiction", help="what the keys begin with [%(default)s]")
+    p.add_argument("--name", help="what the keys begin with [fiction, or the set's]")
     p.add_argument("--limit", type=int, help="documents of each file [all]")
     p.add_argument("--stride", type=int, help="tokens between windows of a long document [half the context]")
     p.add_argument("--ngram", type=Path, help="metrics.json of makemore/ngram.py on the same file, to stand beside")
@@ -158,10 +171,11 @@ def parse(argv):
 
 def main(argv=None):
     args, start = parse(argv), time.time()
+    args.name = args.name or (str(args.data).replace("-", "_") if str(args.data) in texts.KNOWN else "fiction")
     heldout = args.heldout or args.data / "fiction_heldout.jsonl"
-    sets = {args.name: in_corpus(args.data, "fiction_test.jsonl")}
+    sets = {args.name: in_corpus(locate(args.data, texts.KNOWN), "fiction_test.jsonl")}
     sets |= {f"{args.name}_heldout": heldout} if args.heldout or heldout.exists() else {}
-    records = {name: read(path)[:args.limit] for name, path in sets.items()}
+    records = {name: texts.read(path)[:args.limit] for name, path in sets.items()}
     ngram = read_ngram(args.ngram, records[args.name]) if args.ngram else None
     model, tokenizer, info = load_model(args.checkpoint)
     if args.stride and not 1 <= args.stride <= model.config.context:
@@ -169,10 +183,12 @@ def main(argv=None):
     print(f"a uniform guess costs {math.log(tokenizer.n_vocab):.4f} nats a token")
     numbers = {}
     for name, some in records.items():
-        got = measure(model, tokenizer, some, args.stride)
+        about = settings(args, info, sets[name])
+        got = measure(model, tokenizer, some, args.stride, partial(resume, unfinished(args.out, name), about))
         numbers |= {f"{name}_{key}": x for key, x in got.items()}
         print(f"{name}: {got['nats_per_token']:.4f} nats a token, {got['bits_per_byte']:.4f} bits per byte "
-              f"({got['documents']:,} documents, {got['bytes']:,} bytes)")
+              f"({got['documents']:,} documents, {got['bytes']:,} bytes); perplexity {got['perplexity_per_token']:.2f} "
+              f"a token, {got['perplexity_per_word']:,.2f} a word of {got['words']:,}")
         if "over_floor" in got:
             print(f"    the floor is {got['floor_bits_per_byte']:.4f}, the model {got['over_floor'] - 1:.1%} above it; "
                   f"with the texts' ends {got['with_end_over_floor'] - 1:.1%}")
@@ -182,6 +198,8 @@ def main(argv=None):
         print(f"the n-gram of {args.ngram}: {ngram:.4f} bits per byte; the model needs {below:.1%} fewer")
     write_metrics(args.out, checkpoint=info["hash"], data_sha=sha256(*sets.values()), seconds=time.time() - start,
                   numbers=numbers)
+    for name in sets:
+        unfinished(args.out, name).unlink()
     print(f"wrote {args.out}/metrics.json; next: python eval/report.py --run {args.out.parent}")
 
 
