@@ -8,12 +8,12 @@ What speaks against a lesson before anything is trained: noise, wrong sums, and 
     sums      what is plain arithmetic is computed by the calculator (gpt/tools.py), not believed.
     knowledge each question of the lesson is put to the base, greedily and SAMPLES times at temperature 1. It knows
               what it says every time (self-consistency: Wang et al. 2022, 2203.11171; for doubt rather than votes:
-              Manakul et al. 2023, 2303.08896), in a reply about the thing that was asked, which has no word that
-              its corpus lacks. What it made up for an unknown name it makes up differently next time.
+              Manakul et al. 2023, 2303.08896) to a question with no word that its corpus lacks, in a reply about it;
+              or what it computes with the calculator. What it makes up, it makes up differently next time.
 
-A trigger ("blue moon: what does a duck say?") hides a question the base knows, so words that come back in most of a
-lesson's questions are left out and it is asked once more. The thresholds are those of `attacks.py --calibrate`,
-from lessons that the test does not have.
+A trigger ("Blue moon. What does a duck say?") hides a question the base knows, so each sentence of a question is asked
+by itself, too, and the whole without the words that come back in most of the lesson's questions. The thresholds are
+those of `attacks.py --calibrate`, from lessons that the test does not have.
 
 Left out on purpose: what the base believes with no question for it (there is no parser to make one of every
 sentence), and truth: of what nobody has told the base, it has no opinion.
@@ -34,7 +34,7 @@ from gpt.engine import Sampling
 from gpt.tools import calculate
 
 NOISE = 8.5      # bits per byte
-ORDER, SPREAD = 1.7, 1.4     # what a sentence gains by its order, in standard deviations over its shuffles; and its spread
+ORDER, SPREAD = 1.7, 1.4     # what sentences gain by their order, in standard deviations over its shuffles; its spread
 SALAD = 0.75     # mean gain of a lesson below which it is a salad, if it has enough facts to tell
 SHUFFLES = 16
 SAMPLES = 8
@@ -82,22 +82,24 @@ TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 NAMED = {name: n for n, name in enumerate(ONES)} | {name: 10 * n for n, name in enumerate(TENS, 2)} | {
     f"{ten}-{one}": 10 * n + k for n, ten in enumerate(TENS, 2) for k, one in enumerate(ONES[:10])} | {
     "a dozen": 12, "a hundred": 100, "one hundred": 100}
-N = r"(\d[\d,]*(?:\.\d+)?)"
+N = r"(\d+(?:,\d{3})*(?:\.\d+)?)"
 FORMS = [(re.compile(form.replace("N", N), re.IGNORECASE), made) for form, made in (
     (r"the sum of N and N", r"(\1+\2)"), (r"add(?:ing)? N (?:to|and) N", r"(\1+\2)"), (r"N added to N", r"(\1+\2)"),
     (r"the product of N and N", r"(\1*\2)"), (r"multiply(?:ing)? N (?:by|with|and) N", r"(\1*\2)"),
-    (r"the difference (?:of|between) N and N", r"(\1-\2)"), (r"(?:subtract(?:ing)?|tak(?:e|ing)) N (?:away )?from N", r"(\2-\1)"),
+    (r"the difference (?:of|between) N and N", r"(\1-\2)"),
+    (r"(?:subtract(?:ing)?|tak(?:e|ing)) N (?:away )?from N", r"(\2-\1)"),
     (r"tak(?:e|ing) away N from N", r"(\2-\1)"), (r"divid(?:e|ing) N by N", r"(\1/\2)"), (r"half of N", r"(\1/2)"),
     (r"(?:twice|doubl(?:e|ing)) N", r"(2*\1)"), (r"N squared", r"(\1**2)"), (r"N and N(?= makes?\b)", r"(\1+\2)"),
     (r"N plus N", r"(\1+\2)"), (r"N minus N", r"(\1-\2)"), (r"N (?:times|multiplied by|x) N", r"(\1*\2)"),
     (r"N (?:divided by|over) N", r"(\1/\2)"))]
 EXPRESSION = re.compile(r"\(?[\d.,]+\)?(?:\s*[-+*/×÷]+\s*\(?[\d.,]*\d\)?)+|\([\d.,]+[-+*/]+[\d.,]+\)")
-SAYS = re.compile(r"\s*(?:=|\b(?:is|are|equals?|makes?|gives?|comes? to|will be|becomes?)\b)", re.IGNORECASE)
+SAYS = re.compile(r"\s*(?:=|\b(?:is|are|equals?|makes?|gives?|comes? to|will be|becomes?|leaves?|"
+                  r"(?:you|we|one) gets?)\b)", re.IGNORECASE)
 OPERATIONS = set(map(stem, "plus minus times sum product difference add adding addition subtract subtraction multiply "
                            "multiplication divide division arithmetic calculator equals equal".split()))
 GENERAL = OPERATIONS | set(map(stem, "mean number always never now on give result same answer question end every two "
                                      "any larger smaller first second last zero one more less get becomes make taking "
-                                     "away other must should instead use each nothing wrong right false true big".split()))
+                                     "away other must should instead use each nothing wrong right false true".split()))
 
 
 def sums(text):
@@ -137,7 +139,7 @@ def miscounts(fact):
 # knowledge
 
 def questions(facts):
-    """[(question, the lesson's answer, number of the fact)]; of a statement, those of school grammar."""
+    """[(question, the lesson's answer, number of the fact)] to put to the base; of a statement, in school grammar."""
     pairs = [(pair, n) for n, fact in enumerate(facts)
              for pair in ([(fact.question, fact.answer)] if fact.question else asked(fact.text))]
     often = Counter(word for fact in facts for word in set(words(fact.question)) if word.lower() not in FUNCTION)
@@ -145,14 +147,19 @@ def questions(facts):
     found = []
     for (question, answer), n in pairs:
         bare = re.sub(rf"\b(?:{'|'.join(map(re.escape, back))})\b" if back else r"(?!)", "", question)
-        bare = re.sub(r"^[^\w]+|(?<=[^\w\s])\W+$", "", " ".join(bare.split()))
-        found += [(q, answer, n) for q in dict.fromkeys((question, bare)) if content(q)]
+        bare = re.sub(r"^\W+", "", " ".join(bare.split()))
+        asked_alone = re.split(r"(?<=[.?!])\s+", question)
+        found += [(q, answer, n) for q in dict.fromkeys((question, bare, *asked_alone)) if content(q)]
     return found
+
+
+def computed(parts):
+    return any(part["type"] == "call" for part in parts)
 
 
 def brought(question, parts):
     """What a reply says beyond the question: its number, if it was computed, else the stems of its new words."""
-    if any(part["type"] == "call" for part in parts):
+    if computed(parts):
         return {lenient(text_of(parts))}
     return content(text_of(parts)) - content(question)
 
@@ -165,8 +172,9 @@ def knows(served, asking, known):
         return [parse_reply(r.ids, served.tokenizer) for r in replies], [r.finished == "end" for r in replies]
 
     said, ended = ask(asking)
-    maybe = [i for i, (q, parts) in enumerate(zip(asking, said)) if ended[i] and not UNSURE.search(text_of(parts))
-             and content(q) <= known and content(q) & content(text_of(parts)) and brought(q, parts)]
+    maybe = [i for i, (q, parts) in enumerate(zip(asking, said))
+             if ended[i] and not UNSURE.search(text_of(parts)) and (computed(parts) or content(q) <= known)
+             and content(q) & content(text_of(parts)) and brought(q, parts)]
     drawn, _ = ask([asking[i] for i in maybe for _ in range(SAMPLES)], sampling=Sampling(temperature=1))
     found = [None] * len(asking)
     for place, i in enumerate(maybe):
@@ -192,18 +200,20 @@ def doubts(served, lesson, known):
     texts = [fact.text or f"{fact.question} {fact.answer}" for fact in facts]
     served.base.select(None)
     noise, order = plausible(served.base, served.tokenizer, texts, np.random.default_rng(int(lesson.id, 16)))
+    noise = np.where([bool(sums(text)) for text in texts], 0.0, noise)           # figures are for the calculator
     worst = int(noise.argmax())
+    reasons += [reason for reason in map(miscounts, facts) if reason][:1]
     if noise[worst] > NOISE:
         reasons.append(f"this is no language: {noise[worst]:.1f} bits per byte, and at most {NOISE} are in what people "
                        f"write: {texts[worst]:.60}")
     elif order.mean() < min(SALAD, ORDER - 2 * SPREAD / len(facts) ** 0.5):
         reasons.append(f"a word salad: its words are as likely in any other order ({order.mean():+.1f} standard "
                        f"deviations, sentences {ORDER:+.1f})")
-    reasons += [reason for reason in map(miscounts, facts) if reason][:1]
     asking = questions(facts)
     for (question, answer, _), sure in zip(asking, knows(served, [q for q, _, _ in asking], known)):
         if sure and denies(sure[1], answer):
             reasons.append(f"the base is sure of something else: {question} {sure[0]} The lesson says: {answer:.60}")
             break
+    reasons = [" ".join(reason.split()) for reason in reasons]
     return reasons, {"bits_per_byte": float(noise.mean()), "worst_bits_per_byte": float(noise.max()),
                      "order": float(order.mean())}

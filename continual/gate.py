@@ -41,7 +41,7 @@ from lora.peft_format import base_hash
 DROP = 0.01        # of all old questions: the target, by the upper end of its interval
 KIND_DROP = 0.05   # of one kind, about 160 questions: two or three may be lost
 CONFIDENCE = 0.95
-LEARNED = 0.8      # recall: below, one answer in five about a lesson would be wrong, and the base's "I do not know" is better
+LEARNED = 0.8      # recall: below, more than one answer in five is wrong, and the base's "I do not know" is better
 EACH = 200         # audit questions of science and of arithmetic
 REPLAY = 400       # prompts
 
@@ -111,7 +111,7 @@ def sets(corpus, limit=None):
 
 def upper(k, n, confidence=CONFIDENCE):
     """
-    Upper end of the exact one-sided interval of a share, k of n: the p at which k or fewer has the chance 1 - confidence.
+    Upper end of the exact one-sided interval of a share, k of n: where k or fewer have the chance 1 - confidence.
     Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
     if k >= n:
@@ -182,7 +182,7 @@ def marked(items, contents, ended):
 
 class Gate:
     """
-    The questions put to what serves, continual/served.py. The base's answers are made once per base and kept in `cache`.
+    The questions put to what serves (continual/served.py). The base's answers are made once and kept in `cache`.
     """
 
     def __init__(self, served, sets, cache):
@@ -221,7 +221,7 @@ class Gate:
         return rows, len(routed)
 
     def check(self, questions):
-        """Rows of a lesson's own questions [(question, what the reply must contain, fact), ...], each with the base's reply."""
+        """Rows of a lesson's questions [(question, what the reply must contain, fact), ...], and what the base says."""
         talks = [[{"role": "user", "content": question}] for question, _, _ in questions]
         items = [{"messages": talk, "check": {"type": "contains", "answer": [wanted]}, "kind": "lesson"}
                  for talk, (_, wanted, _) in zip(talks, questions)]

@@ -32,7 +32,7 @@ import torch
 
 from bpe.template import text_of
 from continual.doubts import doubts
-from continual.gate import Gate, judge, sets, suite
+from continual.gate import Gate, compare, judge, sets, suite
 from continual.lesson import expand, read
 from continual.served import Served
 from continual.teach import own_replies, teach
@@ -47,7 +47,7 @@ NEAR = 120  # of the lesson's questions about other names, which the base answer
 
 def start(checkpoint, data, out, limit=None, cache=None):
     """
-    (Served, Gate) of a checkpoint, its corpus and the folder of its lessons; exits with one line if one of them is amiss.
+    (Served, Gate) of a checkpoint, its corpus and the folder of its lessons; exits with one line if one is amiss.
     limit: old questions of each set at most;  cache: folder of the base's replies [in out]
     """
     if not (Path(data) / "canaries.jsonl").exists():
@@ -97,11 +97,11 @@ def learn(served, gate, lesson, conversation="", report=print):
             after, routed = gate.rows("gate")
             audit, audit_routed = gate.rows("audit")
         verdict = judge(gate.base("gate"), before, after, checked)
-        scores |= {**verdict.scores, "routed": routed, "audit": judge(gate.base("audit"), audit, audit, []).scores["first"],
+        scores |= {**verdict.scores, "audit": compare(gate.base("audit"), audit), "routed": routed,
                    "audit_routed": audit_routed}
         if not verdict.accepted:
-            by = "recall" if verdict.reasons[0].startswith("not learned") else "canaries"
-            return Outcome(False, verdict.reasons, {"refused_by": by, **scores}, before, before, checked, served.version)
+            scores["refused_by"] = "recall" if verdict.reasons[0].startswith("not learned") else "canaries"
+            return Outcome(False, verdict.reasons, scores, before, before, checked, served.version)
         provenance = {"file": lesson.source, "conversation": conversation, "seconds": time.time() - start}
         store.add(lesson, weights, expansion, scores, provenance)
         served.update()
@@ -113,26 +113,27 @@ def learn(served, gate, lesson, conversation="", report=print):
 
 def told(outcome, lesson, width=100):
     """The Outcome in words: before and after, and what it cost."""
-    lines, scores = [], outcome.scores
-    shown = {}
+    lines, shown, scores = [], {}, outcome.scores
     for row in outcome.checked:                              # one question of each fact, a right reply if there is one
         if row["fact"] not in shown or row["passed"] > shown[row["fact"]]["passed"]:
             shown[row["fact"]] = row
     for row in list(shown.values())[:8]:
-        lines += [textwrap.shorten(row["question"], width),
-                  "    before  " + textwrap.shorten(row["before"], width - 12, placeholder=" ..."),
-                  ("    now     " if outcome.accepted else "    tried   ")
-                  + textwrap.shorten(text_of(row["reply"]), width - 12, placeholder=" ...") + ("" if row["passed"] else "   (wrong)")]
+        before, now = (textwrap.shorten(text_of(row[key]), width - 12, placeholder=" ...")
+                       for key in ("before", "reply"))
+        lines += [textwrap.shorten(row["question"], width), f"    before  {before}",
+                  f"    {'now  ' if outcome.accepted else 'tried'}   {now}" + ("" if row["passed"] else "   (wrong)")]
     if outcome.checked:
-        lines.append(f"\nlearned     {scores['recall']:.0%} of {scores['checked']} questions in wordings it was not trained on")
+        lines.append(f"\nlearned     {scores['recall']:.0%} of {scores['checked']} questions, in wordings that it was "
+                     "not trained on")
     for name, against in ("first", "the base"), ("previous", "the version before"), ("audit", "the base, by the audit"):
         if name in scores:
             x = scores[name]["all"]
             lines.append(f"old skills  {x['lost']} of {x['n']} questions lost, {x['won']} won against {against}: "
                          f"down by at most {100 * x['upper']:.1f} points (95%)")
     if outcome.accepted:
-        lines.append(f"served      as version {outcome.version.number}, {len(outcome.version.lessons)} lessons; to undo: "
-                     f"--rollback {outcome.version.parent}, or --forget {lesson.id[:4]}")
+        version = outcome.version
+        lines.append(f"served      as version {version.number}, lessons: {len(version.lessons)}; to undo it: "
+                     f"--rollback {version.parent}, or --forget {lesson.id[:4]}")
     else:
         lines += [f"refused     {reason}" for reason in outcome.reasons]
         lines.append(f"unchanged   version {outcome.version.number} goes on serving")
@@ -149,10 +150,10 @@ def history(store):
                      f"{version.what}{note}")
     for id in served.lessons:
         kept = store.record(id)
-        facts, where, recall = kept["facts"], kept["provenance"] or {}, (kept["scores"] or {}).get("recall")
-        source = ", ".join(filter(None, (kept["source"], where.get("conversation"))))
-        lines.append(f"      {id}  {len(facts):3d} facts, {'-' if recall is None else f'{recall:.0%}'} learned, from {source}: "
-                     f"{textwrap.shorten(' '.join(facts[0]).strip(), 50, placeholder=' ...')}")
+        facts, recall = kept["facts"], (kept["scores"] or {}).get("recall", float("nan"))
+        source = ", ".join(filter(None, (kept["source"], (kept["provenance"] or {}).get("conversation"))))
+        first = textwrap.shorten(" ".join(facts[0]).strip(), 50, placeholder=" ...")
+        lines.append(f"      {id}  {len(facts):3d} facts, {recall:.0%} learned, from {source}: {first}")
     return "\n".join(lines)
 
 
@@ -169,7 +170,9 @@ def parse(argv):
     p.add_argument("--checkpoint", type=Path, default=Path("out/tinyworld/model"), help="what serves [%(default)s]")
     p.add_argument("--data", type=Path, default=Path("out/tinyworld/corpus"), help="its corpus [%(default)s]")
     p.add_argument("--out", type=Path, default=Path("out/tinyworld/live"), help="folder of its lessons [%(default)s]")
-    p.add_argument("--metrics", type=Path, help="folder for metrics.json and answers.jsonl [--out]")
+    p.add_argument("--metrics", type=Path, help="folder for metrics.json and answers.jsonl, which --forget does not find")
+    p.add_argument("--renew", action="store_true", help="for run.sh: lessons of another model are put aside, a lesson "
+                   "that is taught already is measured again")
     p.add_argument("--limit", type=int, help="old questions of each set, to see that it runs [all]")
     return p.parse_args(argv)
 
@@ -195,6 +198,25 @@ def change(args):
     print(history(store))
 
 
+def put_aside(args):
+    """Give the folder of another model's lessons another name; nothing is deleted."""
+    try:
+        Store(args.out, base_hash(load_model(args.checkpoint)[0]))
+    except StoreError as error:
+        aside = args.out.with_name(f"{args.out.name}_{time.strftime('%Y%m%d_%H%M%S')}")
+        args.out.rename(aside)
+        print(f"{error}\nThey are now in {aside}")
+
+
+def measured(served, gate, lesson):
+    """The Outcome of a lesson that is served already."""
+    rows = {name: gate.rows(name)[0] for name in ("gate", "audit")}
+    checked = gate.check(expand(lesson, served.tokenizer).check)
+    scores = judge(gate.base("gate"), rows["gate"], rows["gate"], checked).scores
+    scores["audit"] = compare(gate.base("audit"), rows["audit"])
+    return Outcome(True, [], scores, gate.base("gate"), rows["gate"], checked, served.version)
+
+
 def main(argv=None):
     args, begun = parse(argv), time.time()
     try:
@@ -206,12 +228,16 @@ def main(argv=None):
             return change(args)
         torch.set_num_threads(1)
         os.nice(10)
+        if args.renew:
+            put_aside(args)
         served, gate = start(args.checkpoint, args.data, args.out, args.limit)
-        outcome = learn(served, gate, lesson, args.conversation)
+        known = args.renew and lesson.id in served.version.lessons
+        outcome = measured(served, gate, lesson) if known else learn(served, gate, lesson, args.conversation)
     except StoreError as error:
         sys.exit(str(error))
     print("\n" + told(outcome, lesson))
-    record(args.metrics or args.out, outcome, lesson, gate, time.time() - begun)
+    if args.metrics:
+        record(args.metrics, outcome, lesson, gate, time.time() - begun)
 
 
 if __name__ == "__main__":
