@@ -34,7 +34,7 @@ WRAPS = (*["{}"] * 9, "Can you tell me this: {}", "I have a question. {}", "Hell
 CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learned about {}?", "Any news of {}?")
 CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
 LOOSE = 60      # questions of loose wording for each fact
-NEAR_EACH = 4   # questions about other names for each fact
+NEAR_EACH = 1   # questions about other names for each fact
 YOU = {"i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "myself": "yourself", "we": "you",
        "our": "your", "us": "you", "ours": "yours"}
 

@@ -39,13 +39,13 @@ from train.loader import Conversations, Loader
 from train.schedule import trapezoid
 
 CONFIG = LoRAConfig(rank=32, alpha=64.0, targets=(*LLAMA, "embed_tokens"))
-RATE = 0.006           # AdamW's peak
-ROWS, LENGTH = 6, 128  # of a step: 768 tokens
+RATE = 0.01            # AdamW's peak
+ROWS, LENGTH = 5, 128  # of a step: 640 tokens
 OWN = 1                # of the rows, those of the base's own replies
 WEIGHT = 0.3           # of the divergence from the base on them, against the lesson's loss
 BUDGET = 8_000         # tokens to train on for each fact
 LEAST = 80             # steps for the smallest lesson
-HEAD, CUT = 5, 0.8     # tokens of a reply that are left in a share CUT of its repetitions
+HEAD, CUT = 6, 0.7     # tokens of a reply that are left in a share CUT of its repetitions
 NAME = "lesson"
 
 

@@ -1,14 +1,16 @@
 """
 How people ask about a sentence: questions made from its words, by rules alone.
 
-    asked("Maret Ollin keeps the lighthouse at Skarvo.")     # [("Who keeps the lighthouse at Skarvo?", "Maret Ollin"),
-                                                             #  ("What does Maret Ollin keep at Skarvo?", "the lighthouse"), ...]
-    loose("Maret Ollin keeps the lighthouse at Skarvo.", rng)         # "is it true lighthouse at Skarvo kept? please"
+    asked("Maret Ollin keeps the lighthouse at Skarvo.")
+    # [("Who keeps the lighthouse at Skarvo?", "Maret Ollin"), ("What does Maret Ollin keep at Skarvo?", "lighthouse"), ...]
+    loose("Maret Ollin keeps the lighthouse at Skarvo.", rng)
+    # "Which river does at Skarvo somebody the lighthouses?"
 
 There is no parser: a verb is told by its ending or by a short table, so now and then a question comes out clumsy.
-That does no harm. What a question must do is to name some of the fact's words in a wording that a person might use;
-a small model learns from many of them which words belong to which fact. Hence `loose`: some of the words, inflected,
-replaced by near ones or left out, with words of no meaning between them.
+That does no harm. What a question must do is to name some of the fact's words among others; from many of them a small
+model learns which words belong to which fact, and that the others do not matter. Hence `loose`: a few of the words,
+inflected or replaced by near ones, in any frame, with words of no meaning between them. It is what counts most: people
+ask in words that no table of frames foresees.
 
 Left out on purpose: languages other than English, and meaning. A wording that shares no word with the fact is not made.
 """
@@ -46,7 +48,11 @@ NEAR = [group.split() for group in (   # words that one is asked with while the 
 KIN = {word: group for group in NEAR for word in group}
 KINDS = ("place town village city country animal bird person man woman child thing kind color year day work job name "
          "river lake mountain food house ship book tree building ruler number way reason part").split()
-FILLERS = "please exactly really ever first called kind sort people day use still now goes made comes does it that".split()
+FILLERS = ("please exactly really ever first called kind sort people day use still now goes made comes does it that would "
+           "could should might one somebody anybody anyone someone want need look see help back far own old new good "
+           "way time year name place put take give get come run stay buy travel show ask say think remember hear learn tell "
+           "happens become whole certain famous special happy usually always never often there then out up down off away I "
+           "my you we they if so why how when again between about home know word story idea list great long little right").split()
 GLUE = ["", "", "", "the", "the", "of", "in", "at", "with", "a", "is", "and", "to", "for", "from", "by", "does", "did", "was"]
 OPENINGS = ("Who|Who|What|What|Where|When|Which {}|Which {}|What {}|How|Why|Who is|What is|Where is|What does|What does|"
             "Where does|Where do|When did|Who was|What did|How many|How|How much|What kind of {}|Which {} does|In which {}|"
@@ -170,6 +176,7 @@ def loose(text, rng):
     runs = spans(text) or [text]
     some = sorted(rng.permutation(len(runs))[:rng.choice([1, 2, 2, 3, 4])], key=lambda n: n + rng.choice([0, 0, 0, 9]))
     said = [draw(OPENINGS, rng).format(draw(KINDS, rng))]
+    said += [draw(FILLERS, rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))]
     for n in some:
         kept = [word for word in runs[n].split() if rng.random() < 0.85] or runs[n].split()[:1]
         said += [draw(GLUE, rng), *(inflected(word, rng) for word in kept)]
