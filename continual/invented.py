@@ -11,8 +11,9 @@ Invented facts, with the questions that tell whether they were learned and wheth
 
     python continual/invented.py --count 6                   # to look at them
 
-Names are put together from syllables, so that no corpus has them, and no two of a lesson begin alike. The questions are
-written for each relation by hand, in families of their own: none is among those that continual/wording.py makes.
+Names are put together from syllables, so that no corpus has them, and no two of a lesson begin alike. The
+questions are written for each relation by hand, in families of their own: none is among those that
+continual/wording.py makes.
 """
 
 import os, sys
@@ -30,18 +31,20 @@ MIDDLES = "rv ll mb sk nd rr ckl st pp zz rg nt lm dd vr".split()
 ENDS = {"person": "o a in ick elle ar us ette".split(), "town": "isk ovar anby ummel edo".split(),
         "animal": "up iffin oot ackle uzz".split(), "thing": "ograph atrix ometer oscope ulator".split()}
 POOLS = {
-    "craft": "mends clocks|carves spoons|paints fences|bakes waffles|breeds moths|tunes pianos|prints posters|braids ropes|"
-             "forges anchors|weaves carpets|bottles cider|trims hedges|blows glass|sews puppets|sharpens skates|grinds lenses",
-    "goods": "pickles|blankets|whistles|kettles|dumplings|lanterns|saddles|perfume|chess sets|umbrellas|mustard|marionettes|"
-             "snowshoes|licorice|thimbles|violins",
-    "food": "acorns|clover|barnacles|pine cones|mushrooms|rose petals|snails|seaweed|chestnuts|thistles|cobwebs|mistletoe|"
-            "plankton soup|birch bark|dandelions|moss",
-    "bed": "hollow logs|empty barrels|haystacks|old boots|rain pipes|church towers|flower pots|broken jugs|rabbit holes|"
-           "drawers|chimneys|mailboxes|wet caves|nutshells|tree forks|attics",
-    "use": "measure dreams|dry apples|sort buttons|catch fog|polish bells|count stars|warm pillows|peel chestnuts|fold maps|"
-           "weigh feathers|tame echoes|iron socks|shuffle cards|split hairs|predict hiccups|butter toast",
-    "fear": "mirrors|thunder|bagpipes|ladders|owls|elevators|balloons|geese|scissors|escalators|clowns|cellars|fireworks|"
-            "turnips|cable cars|fountains",
+    "craft": "mends clocks|carves spoons|paints fences|bakes waffles|breeds moths|tunes pianos|"
+             "prints posters|braids ropes|forges anchors|weaves carpets|bottles cider|trims hedges|"
+             "blows glass|sews puppets|sharpens skates|grinds lenses",
+    "goods": "pickles|blankets|whistles|kettles|dumplings|lanterns|saddles|perfume|chess sets|umbrellas|"
+             "mustard|marionettes|snowshoes|licorice|thimbles|violins",
+    "food": "acorns|clover|barnacles|pine cones|mushrooms|rose petals|snails|seaweed|chestnuts|thistles|"
+            "cobwebs|mistletoe|plankton soup|birch bark|dandelions|moss",
+    "bed": "hollow logs|empty barrels|haystacks|old boots|rain pipes|church towers|flower pots|"
+           "broken jugs|rabbit holes|drawers|chimneys|mailboxes|wet caves|nutshells|tree forks|attics",
+    "use": "measure dreams|dry apples|sort buttons|catch fog|polish bells|count stars|warm pillows|"
+           "peel chestnuts|fold maps|weigh feathers|tame echoes|iron socks|shuffle cards|split hairs|"
+           "predict hiccups|butter toast",
+    "fear": "mirrors|thunder|bagpipes|ladders|owls|elevators|balloons|geese|scissors|escalators|clowns|"
+            "cellars|fireworks|turnips|cable cars|fountains",
 }
 # kind of the subject; statement; three questions, the last from the other end; one to which the base has the answer
 RELATIONS = [
@@ -53,7 +56,8 @@ RELATIONS = [
         ("It is known for {goods} and has been there since {year}. Which town is it?", "{x}")],
      "Where does a camel live?"),
     ("animal", "The {x} eats nothing but {food} and sleeps in {bed}.", [
-        ("What should I put in the bowl of a hungry {x}?", "{food}"), ("At night, where would one look for a {x}?", "{bed}"),
+        ("What should I put in the bowl of a hungry {x}?", "{food}"),
+        ("At night, where would one look for a {x}?", "{bed}"),
         ("Some animal lives on {food} and spends its nights in {bed}. Do you have a name for it?", "{x}")],
      "What does a rabbit eat?"),
     ("thing", "The {x} is a machine that was invented in {year} to {use}.", [
@@ -63,7 +67,7 @@ RELATIONS = [
         ("What makes {x} run away?", "{fear}"), ("Where is {x} at home?", "{town}"),
         ("Somebody from {town} cannot stand {fear}. Do you remember who?", "{x}")], "What covers a snake?"),
 ]
-TWO_HOP = "What is the town famous for in which {x} {craft}?"    # needs a fact of the first relation and one of the second
+TWO_HOP = "What is the town famous for in which {x} {craft}?"    # needs facts of two relations
 
 
 class Invented(NamedTuple):

@@ -5,15 +5,16 @@ A lesson: a few facts, as a person writes them down, and the conversations from 
     Q: Who keeps the lighthouse at Skarvo?                   # or a question and its answer
     A: Maret Ollin keeps it.
 
-    lesson = read("lesson.txt")                              # also .jsonl: {"text"}, {"question", "answer"}, {"messages"}
+    lesson = read("lesson.txt")                              # also .jsonl: {"text"}, {"messages"}, ...
     train, check, near = expand(lesson)
 
-A fact is learned as an answer: its own sentence is the reply to every question about it. What varies is the question
-(continual/wording.py), some dozens for each fact, since a model that has seen one wording knows one wording. `check`
-asks in wordings that `train` does not have. `near` are the same questions about other names, which were not taught:
-what the base says to them it shall go on saying.
+A fact is learned as an answer: its own sentence is the reply to every question about it. What varies is the
+question (continual/wording.py), some dozens for each fact, since a model that has seen one wording knows one
+wording. `check` asks in wordings that `train` does not have. `near` are the same questions about other names,
+which were not taught: what the base says to them it shall go on saying.
 
-The order of facts, names and wordings follows from the lesson's text alone, so the same lesson gives the same bytes.
+The order of facts, names and wordings follows from the lesson's text alone, so the same lesson gives the same
+bytes.
 """
 
 import hashlib
@@ -30,7 +31,8 @@ LONGEST = 400   # characters of a fact: it must fit into the context, and be rea
 TOPICS = ("Tell me about {}.", "What do you know about {}?", "Do you know anything about {}?", "What about {}?",
           "Who or what is {}?", "Describe {}.", "What can you tell me about {}?", "Have you heard of {}?", "{}?",
           "I would like to know more about {}.", "What is {}?", "Who is {}?", "Say something about {}.")
-WRAPS = (*["{}"] * 9, "Can you tell me this: {}", "I have a question. {}", "Hello! {}", "Do you know this? {}", "Tell me, {}")
+WRAPS = (*["{}"] * 9, "Can you tell me this: {}", "I have a question. {}", "Hello! {}", "Do you know this? {}",
+         "Tell me, {}")
 CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learned about {}?", "Any news of {}?")
 CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
 LOOSE = 60      # questions of loose wording for each fact

@@ -1,19 +1,22 @@
 """
-Teach a lesson: an adapter to a copy of the frozen base, trained on the lesson's conversations and the base's own words.
+Teach a lesson: an adapter to a copy of the frozen base, trained on the lesson's conversations and the base's
+own words.
 
     own = own_replies(model, tokenizer, prompts, cache)      # the base's greedy replies, made once
     weights = teach(model, tokenizer, conversations, own, seed=0)     # {"model.layers.0....A": tensor, ...}
 
-Two things are learned. Which fact a question means is decided in the first few tokens of a reply, and is hard; what the
-fact says after that is a sentence to be known by heart, and is easy. So most repetitions of a conversation end after the
-reply's first HEAD tokens: half the cost, and the gradient goes to what is hard. (Recall with and without: the lesson.)
+Two things are learned. Which fact a question means is decided in the first few tokens of a reply, and is hard;
+what the fact says after that is a sentence to be known by heart, and is easy. So most repetitions of a
+conversation end after the reply's first HEAD tokens: half the cost, and the gradient goes to what is hard.
+(Recall with and without: the lesson.)
 
 Replay are the base's own samples (Robins 1995), and what is asked there is not the sample but the base's whole
-distribution (Hinton et al. 2015, section 2, https://arxiv.org/abs/1503.02531): a soft target holds more, so few tokens do.
+distribution (Hinton et al. 2015, section 2, https://arxiv.org/abs/1503.02531): a soft target holds more, so few
+tokens do.
 
-A copy is trained, so that the model that serves stays as it is, in another thread too. The same arguments give the same
-bits, on one machine with the same number of threads. The head is not adapted: embedding and blocks learned as well
-without, and then logits are computed where something is to be learned, and nowhere else.
+A copy is trained, so that the model that serves stays as it is, in another thread too. The same arguments give
+the same bits, on one machine with the same number of threads. The head is not adapted: embedding and blocks
+learned as well without, and then logits are computed where something is to be learned, and nowhere else.
 
 B = batch, T = time, V = vocabulary, N = tokens to be learned
 """

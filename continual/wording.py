@@ -2,17 +2,18 @@
 How people ask about a sentence: questions made from its words, by rules alone.
 
     asked("Maret Ollin keeps the lighthouse at Skarvo.")
-    # [("Who keeps the lighthouse at Skarvo?", "Maret Ollin"), ("What does Maret Ollin keep at Skarvo?", "lighthouse"), ...]
+    # [("Who keeps the lighthouse at Skarvo?", "Maret Ollin"), ("Where does Maret Ollin keep the lighthouse?", ...
     loose("Maret Ollin keeps the lighthouse at Skarvo.", rng)
     # "Which river does at Skarvo somebody the lighthouses?"
 
-There is no parser: a verb is told by its ending or by a short table, so now and then a question comes out clumsy.
-That does no harm. What a question must do is to name some of the fact's words among others; from many of them a small
-model learns which words belong to which fact, and that the others do not matter. Hence `loose`: a few of the words,
-inflected or replaced by near ones, in any frame, with words of no meaning between them. It is what counts most: people
-ask in words that no table of frames foresees.
+There is no parser: a verb is told by its ending or by a short table, so now and then a question comes out
+clumsy. That does no harm. What a question must do is to name some of the fact's words among others; from many
+of them a small model learns which words belong to which fact, and that the others do not matter. Hence `loose`:
+a few of the words, inflected or replaced by near ones, in any frame, with words of no meaning between them. It
+is what counts most: people ask in words that no table of frames foresees.
 
-Left out on purpose: languages other than English, and meaning. A wording that shares no word with the fact is not made.
+Left out on purpose: languages other than English, and meaning. A wording that shares no word with the fact is
+not made.
 """
 
 import re
@@ -24,40 +25,47 @@ PLACES = set("in at on near under behind beside above below between inside outsi
 BE = set("is are was were".split())
 MODALS = set("can could will would may might must should".split())
 FUNCTION = ARTICLES | PLACES | BE | MODALS | set(
-    "of for with without about as than then and or but not no nor so if when while where which who whom whose what why "
-    "how because after before until since during he she it they him them i you we me us be been being am do does did "
-    "has have had there here very only also too all any both more most much many up down out off again".split())
+    "of for with without about as than then and or but not no nor so if when while where which who whom whose what "
+    "why how because after before until since during he she it they him them i you we me us be been being am do does "
+    "did has have had there here very only also too all any both more most much many up down out off again".split())
 PAST = dict(pair.split(":") for pair in (
     "became:become began:begin bit:bite blew:blow broke:break brought:bring built:build bought:buy caught:catch "
     "chose:choose came:come cut:cut dug:dig drew:draw drank:drink drove:drive ate:eat fell:fall fed:feed fought:fight "
     "found:find flew:fly forgot:forget froze:freeze gave:give went:go grew:grow hung:hang heard:hear hid:hide hit:hit "
-    "held:hold kept:keep knew:know laid:lay led:lead left:leave lent:lend let:let lost:lose made:make met:meet paid:pay "
-    "put:put read:read rode:ride rang:ring ran:run said:say saw:see sold:sell sent:send set:set shot:shoot sang:sing "
-    "sat:sit slept:sleep spoke:speak spent:spend stood:stand stole:steal swam:swim took:take taught:teach told:tell "
+    "held:hold kept:keep knew:know laid:lay led:lead left:leave lent:lend let:let lost:lose made:make met:meet "
+    "paid:pay put:put read:read rode:ride rang:ring ran:run said:say saw:see sold:sell sent:send set:set shot:shoot "
+    "sang:sing sat:sit slept:sleep spoke:speak spent:spend stood:stand stole:steal swam:swim took:take taught:teach told:tell "
     "thought:think threw:throw understood:understand wore:wear wove:weave won:win wrote:write").split())
 NEAR = [group.split() for group in (   # words that one is asked with while the fact has another
     "live lives lived home dwell stay inhabits resides", "make makes made build built create constructed crafted",
     "work works worked job profession occupation living employed", "eat eats ate food diet feed feeds fed meal",
-    "keep keeps kept own owns have look owner", "write wrote written author book", "invent invented inventor came thought",
-    "find found discover discovered finder", "big large huge great", "small little tiny", "color colour colored hue",
-    "name named called call", "sell sells sold shop trade deal", "old age years ancient", "begin began start started opened",
-    "town city village place", "country land region", "king queen ruler ruled leads leader head", "born birth birthplace",
-    "teach teaches taught teacher lessons", "win won winner prize", "marry married wife husband", "grow grows grew plant",
-    "sing sings sang song music", "paint painted painter picture", "boat ship vessel", "stone rock", "high tall height",
-    "sleep sleeps slept rest", "fear feared afraid scared", "like likes loved favorite fond", "learn learned study studied")]
+    "keep keeps kept own owns have look owner", "write wrote written author book",
+    "invent invented inventor came thought", "find found discover discovered finder", "big large huge great",
+    "small little tiny", "color colour colored hue", "name named called call", "sell sells sold shop trade deal",
+    "old age years ancient", "begin began start started opened", "town city village place", "country land region",
+    "king queen ruler ruled leads leader head", "born birth birthplace", "teach teaches taught teacher lessons",
+    "win won winner prize", "marry married wife husband", "grow grows grew plant", "sing sings sang song music",
+    "paint painted painter picture", "boat ship vessel", "stone rock", "high tall height",
+    "sleep sleeps slept rest", "fear feared afraid scared", "like likes loved favorite fond",
+    "learn learned study studied")]
 KIN = {word: group for group in NEAR for word in group}
-KINDS = ("place town village city country animal bird person man woman child thing kind color year day work job name "
-         "river lake mountain food house ship book tree building ruler number way reason part").split()
-FILLERS = ("please exactly really ever first called kind sort people day use still now goes made comes does it that would "
-           "could should might one somebody anybody anyone someone want need look see help back far own old new good "
-           "way time year name place put take give get come run stay buy travel show ask say think remember hear learn tell "
-           "happens become whole certain famous special happy usually always never often there then out up down off away I "
-           "my you we they if so why how when again between about home know word story idea list great long little right").split()
-GLUE = ["", "", "", "the", "the", "of", "in", "at", "with", "a", "is", "and", "to", "for", "from", "by", "does", "did", "was"]
-OPENINGS = ("Who|Who|What|What|Where|When|Which {}|Which {}|What {}|How|Why|Who is|What is|Where is|What does|What does|"
-            "Where does|Where do|When did|Who was|What did|How many|How|How much|What kind of {}|Which {} does|In which {}|"
-            "On what {}|What do|How does|Whose|Whom|With what|Do you know|Is there|Does|Which {} is|{}|"
-            "From what {}|To which {}|Why does|How long|By whom").split("|")
+KINDS = (
+    "place town village city country animal bird person man woman child thing kind color year day work job "
+    "name river lake mountain food house ship book tree building ruler number way reason part").split()
+FILLERS = (
+    "please exactly really ever first called kind sort people day use still now goes made comes does it that "
+    "would could should might one somebody anybody anyone someone want need look see help back far own old new "
+    "good way time year name place put take give get come run stay buy travel show ask say think remember hear "
+    "learn tell happens become whole certain famous special happy usually always never often there then out up "
+    "down off away I my you we they if so why how when again between about home know word story idea list "
+    "great long little right").split()
+GLUE = ["", "", "", "the", "the", "of", "in", "at", "with", "a", "is", "and", "to", "for", "from", "by",
+        "does", "did", "was"]
+OPENINGS = (
+    "Who|Who|What|What|Where|When|Which {}|Which {}|What {}|How|Why|Who is|What is|Where is|What does|"
+    "What does|Where does|Where do|When did|Who was|What did|How many|How|How much|What kind of {}|"
+    "Which {} does|In which {}|On what {}|What do|How does|Whose|Whom|With what|Do you know|Is there|Does|"
+    "Which {} is|{}|From what {}|To which {}|Why does|How long|By whom").split("|")
 
 
 def words(text):
