@@ -34,8 +34,8 @@ PAST = dict(pair.split(":") for pair in (
     "found:find flew:fly forgot:forget froze:freeze gave:give went:go grew:grow hung:hang heard:hear hid:hide hit:hit "
     "held:hold kept:keep knew:know laid:lay led:lead left:leave lent:lend let:let lost:lose made:make met:meet "
     "paid:pay put:put read:read rode:ride rang:ring ran:run said:say saw:see sold:sell sent:send set:set shot:shoot "
-    "sang:sing sat:sit slept:sleep spoke:speak spent:spend stood:stand stole:steal swam:swim took:take taught:teach told:tell "
-    "thought:think threw:throw understood:understand wore:wear wove:weave won:win wrote:write").split())
+    "sang:sing sat:sit slept:sleep spoke:speak spent:spend stood:stand stole:steal swam:swim took:take taught:teach "
+    "told:tell thought:think threw:throw understood:understand wore:wear wove:weave won:win wrote:write").split())
 NEAR = [group.split() for group in (   # words that one is asked with while the fact has another
     "live lives lived home dwell stay inhabits resides", "make makes made build built create constructed crafted",
     "work works worked job profession occupation living employed", "eat eats ate food diet feed feeds fed meal",
