@@ -71,9 +71,10 @@ class Worker(threading.Thread):
         return answer
 
     def swap(self):
-        """Serve the store's current version, from the next step on. Its files are read in the caller's thread."""
-        prepared = self.served.prepare()
-        self.orders.put(lambda: self.served.update(self.engine, prepared))
+        """Serve the store's current version; returns when it does. Its files are read in the caller's thread."""
+        prepared, done = self.served.prepare(), threading.Event()
+        self.orders.put(lambda: (self.served.update(self.engine, prepared), done.set()))
+        done.wait()
 
     def cancel(self, answer=None):
         """End an answer, or all of them, and free the slots; nothing happens where it has ended."""

@@ -30,7 +30,8 @@ from continual.wording import ARTICLES, BE, FUNCTION, KIN, MODALS, PLACES, lemma
 
 SHARE = 0.45  # of a question's weight that a fact must have,
 NAMED = 0.2   # and if the question names what the fact is about: "Why would a tourist go shopping in Skarvo?"
-LEAST = 7.5   # and how much that must be, in nats: a word the base has met once in 3,000 messages
+LEAST = 7.5   # and how much that must be, in nats: a word met in one of 700 messages; twice that, if the base has met
+              # all of them: "What does a rabbit eat?" is not about a bird in rabbit holes that eats petals
 ASKING = {stem(word) for word in ("tell know remember learn learned hear heard wonder ask asks question answer quickly "
                                   "quick just please sorry test say news hello hi anything something else explain "
                                   "friend thing thanks thank let").split()}   # of asking itself: they weigh nothing
@@ -89,14 +90,19 @@ class Router:
         for number, fact in enumerate(facts):
             text = fact.text or f"{fact.question} {fact.answer}"
             found = terms(text)
-            near = {n for term in found for n in self.where[term] if n < first}
-            self.replaced |= {n for n in near if contradicts(fact, self.facts[n].fact)}
+            self.replaced |= {n for n in self.rivals(fact) if n < first and contradicts(fact, self.facts[n].fact)}
             for term in found:
                 self.where[term].append(len(self.facts))
             names = {stem(word) for word in words(text.replace("-", " ")) if word[0].isupper()}
             names |= {*claim(text)[0][-1:]} if claim(text) else set()             # and the subject's noun, its last word
             names = names & found.keys() - self.table["counts"].keys()            # if the base does not know it
             self.facts.append(Place(lesson, number, frozenset(found), frozenset(names), fact))
+
+    def rivals(self, fact):
+        """Facts that this one may contradict: all that have its subject, its object, or its question in them."""
+        whole = [terms(fact.question)] if fact.question else (claim(fact.text) or ())[::2]
+        rare = [min((self.where.get(term, ()) for term in part), key=len, default=()) for part in whole]
+        return {n for places in rare for n in places} | {n for n, place in enumerate(self.facts) if place.fact.question}
 
     def choose(self, question):
         """(lesson, number of the fact, share of the question's weight that it has), or (None, None, 0.0)."""
@@ -108,8 +114,9 @@ class Router:
             place = self.facts[n]
             missing = {term for term in asked.keys() - place.stems if place.stems.isdisjoint(AKIN.get(term, ()))}
             weight = total - sum(asked[term] for term in missing)
-            share = weight / total
-            enough = weight >= LEAST and share >= (SHARE if place.names.isdisjoint(asked) else NAMED)
+            usual = asked.keys() - missing <= self.table["counts"].keys()         # words that the base has questions with
+            share, named = weight / total, not place.names.isdisjoint(asked)
+            enough = weight >= LEAST * (1 + usual) and share >= (NAMED if named else SHARE)
             if enough and (share, n) > best and not self.another(question, missing, place):
                 best = share, n
         share, n = best
