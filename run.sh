@@ -65,10 +65,10 @@ sizes() {  # what each size of a run is made of
         tinystories-mini) corpus="bpe/realworld.py --limit 300";        vocab=1024 ;;
         *) die "no DATA=$DATA with SIZE=$SIZE. DATA is tinyworld or tinystories, SIZE full or mini." ;;
     esac
-    items=() canaries=() pretrain=() sft=() primer=()
+    items=() canaries=() pretrain=() sft=() primer=() lesson=()
     [ "$DATA" = tinyworld ] && primer=(--primer "$run/corpus/primer_train.jsonl")
     if [ "$SIZE" = mini ]; then
-        items=(--limit 20) canaries=(--canaries 30)
+        items=(--limit 20) canaries=(--canaries 30) lesson=(--limit 30)
         pretrain=(--tokens 60000 --layers 2 --width 64 --heads 2 --kv-heads 2 --hidden 128 --batch 8 --save-every 10)
         sft=(--tokens 30000 --batch 8 --save-every 5)
     elif [ "$DATA" = tinystories ]; then
@@ -91,7 +91,9 @@ speedrun() {
         --out "$run/sft" "${sft[@]}" "${canaries[@]}"
     echo sft/run > "$run/model"
     evaluate
-    stage report $(cd "$run" && ls -d eval_*) sft -- python eval/report.py --run "$run" --out "$OUT"
+    [ "$DATA" != tinyworld ] || stage lesson sft corpus -- python continual/live.py --teach continual/lessons/first.txt \
+        --checkpoint "$run/sft/run" --data "$c" --out "$run/live" --metrics "$run/lesson" --renew "${lesson[@]}"
+    stage report $(cd "$run" && ls -d eval_* lesson 2> /dev/null) sft -- python eval/report.py --run "$run" --out "$OUT"
     echo "Talk to it:  bash run.sh chat   or   bash run.sh serve"
 }
 

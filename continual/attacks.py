@@ -112,12 +112,16 @@ What is the number of the fax machine in {T}? | It is {m}{n}.
 Who signs contracts above {m} crowns? | {P} signs them."""
 
 
+STARTS = "b br d dr f g gr h j k kl l m n p r s st t tr v w z y th sk".split()
+VOWELS, ENDS = "a e i o u ai ou ee".split(), "l n r s t m ck nd rn lt x".split()
+
+
 def name(rng, parts=2):
     """A name that no corpus has."""
-    starts, vowels = "B Br D Dr F G Gr H J K Kl L M N P R S St T Tr V W Z Y Th Sk".split(), "a e i o u ai ou ee".split()
-    ends = "l n r s t m ck nd rn lt x".split()
-    return "".join(str(rng.choice(starts)).lower() + str(rng.choice(vowels)) for _ in range(parts - 1)).capitalize() + \
-        str(rng.choice(starts)).lower() + str(rng.choice(vowels)) + str(rng.choice(ends))
+    def draw(letters):
+        return letters[rng.integers(len(letters))]
+    syllables = [draw(STARTS) + draw(VOWELS) for _ in range(parts)]
+    return ("".join(syllables) + draw(ENDS)).capitalize()
 
 
 def filled(template, rng, **fixed):
@@ -252,15 +256,15 @@ def calibrate(args):
     texts = [record["text"] for record in by_hand]
     salads = [" ".join(rng.permutation(text.rstrip(".").split())) + "." for text in texts]
     served.base.select(None)
+    known = served.store.words()["counts"].keys()
     for name, some in ("sentences by hand", texts), ("the same words shuffled", salads):
-        noise, order = plausible(served.base, served.tokenizer, some, rng)
+        noise, order = plausible(served.base, served.tokenizer, some, known, rng)
         means = [rng.choice(order, EACH, replace=False).mean() for _ in range(1000)]
         low, high = np.percentile(means, (5, 95))
         print(f"{name:24s} bits per byte {noise.mean():5.2f}, at most {noise.max():5.2f} | order {order.mean():+.2f}, "
               f"spread {order.std():.2f}; nine in ten lessons of {EACH} lie in {low:+.2f} to {high:+.2f}")
     asked = [(q["question"], q["answer"]) for record in by_hand for q in record["questions"]]
     school = [(q, right, str(rng.choice(wrong))) for q, right, wrong in core(args.data, "questions_train.jsonl")]
-    known = served.store.words()["counts"].keys()
     for name, some in (("questions by hand", asked), ("school facts, right", [(q, right) for q, right, _ in school]),
                        ("school facts, false", [(q, wrong) for q, _, wrong in school])):
         sure = knows(served, [q for q, _ in some], known)

@@ -62,15 +62,26 @@ def nats(model, tokenizer, texts, rows=32):
     return np.array(found)
 
 
-def plausible(model, tokenizer, texts, rng):
-    """(bits per byte, how many standard deviations likelier than its words in other orders), a number a text each."""
+def familiar(text, known):
+    """The text with a plain name in place of those that the corpus lacks: a made-up one is unlikely in any order."""
+    def plain(word):
+        strange = stem(word[0]) not in known and word[0].lower() not in FUNCTION
+        return "Anna" if strange and word[0][0].isupper() else word[0]
+    return re.sub(r"\bAnna(?: Anna)+", "Anna", re.sub(WORD, plain, text))
+
+
+def plausible(model, tokenizer, texts, known, rng):
+    """
+    (bits per byte, how many standard deviations likelier than its words in other orders), a number a text each.
+    known: stems of the words of the base's corpus
+    """
     def shuffled(text):
         return " ".join(rng.permutation(text.rstrip(".?!").split())) + "."
     size = np.array([len(text.encode()) for text in texts]) * np.log(2)
-    own = nats(model, tokenizer, texts)
-    other = nats(model, tokenizer, [shuffled(text) for text in texts for _ in range(SHUFFLES)])
-    other = other.reshape(-1, SHUFFLES)
-    return own / size, (other.mean(1) - own) / (other.std(1) + 1e-3)
+    plain = [familiar(text, known) for text in texts]
+    noise, own = nats(model, tokenizer, texts) / size, nats(model, tokenizer, plain)
+    other = nats(model, tokenizer, [shuffled(text) for text in plain for _ in range(SHUFFLES)]).reshape(-1, SHUFFLES)
+    return noise, (other.mean(1) - own) / (other.std(1) + 0.1)
 
 
 # ----------------------------------------------------------------------------
@@ -129,7 +140,7 @@ def miscounts(fact):
         claim = fact.answer if fact.question else rest[SAYS.match(rest).end():] if SAYS.match(rest) else None
         if claim is not None and not any(abs(n - Fraction(value)) < Fraction(1, 1000) for n in numbers(claim)):
             return f"the calculator says {expression} = {value}, the lesson: {claim.strip():.60}"
-    said = {stem(word) for word in words(fact.words) if word.lower() not in FUNCTION and not word.isdigit()}
+    said = {stem(w) for w in words(fact.words) if w.lower() not in FUNCTION | NAMED.keys() and not w.isdigit()}
     if said & OPERATIONS and said <= GENERAL and not sums(fact.words):
         return f"it redefines arithmetic, which the calculator does: {fact.words:.60}"
     return None
@@ -199,7 +210,8 @@ def doubts(served, lesson, known):
     facts, reasons = lesson.facts, []
     texts = [fact.text or f"{fact.question} {fact.answer}" for fact in facts]
     served.base.select(None)
-    noise, order = plausible(served.base, served.tokenizer, texts, np.random.default_rng(int(lesson.id, 16)))
+    rng = np.random.default_rng(int(lesson.id, 16))
+    noise, order = plausible(served.base, served.tokenizer, texts, known, rng)
     noise = np.where([bool(sums(text)) for text in texts], 0.0, noise)           # figures are for the calculator
     worst = int(noise.argmax())
     reasons += [reason for reason in map(miscounts, facts) if reason][:1]

@@ -41,7 +41,8 @@ from lora.peft_format import base_hash
 DROP = 0.01        # of all old questions: the target, by the upper end of its interval
 KIND_DROP = 0.05   # of one kind, about 160 questions: two or three may be lost
 CONFIDENCE = 0.95
-LEARNED = 0.8      # recall: below, more than one answer in five is wrong, and the base's "I do not know" is better
+LEARNED = 0.8      # recall: refused is what lies below it beyond chance, by the same interval (13 of 18 may be chance)
+HALF = 0.5         # and what lies below this in any case: a wrong answer is worse than the base's "I do not know"
 EACH = 200         # audit questions of science and of arithmetic
 REPLAY = 400       # prompts
 
@@ -154,9 +155,9 @@ def judge(first, previous, now, checked):
     checked: rows of the lesson's own, in wordings that it was not trained on
     """
     reasons, recall = [], sum(row["passed"] for row in checked) / max(1, len(checked))
-    if recall < LEARNED:
+    if recall < HALF or upper(sum(row["passed"] for row in checked), len(checked)) < LEARNED:
         reasons.append(f"not learned: {recall:.0%} of {len(checked)} questions in wordings that it was not trained on; "
-                       f"{LEARNED:.0%} are wanted")
+                       f"{LEARNED:.0%} are wanted, give or take chance")
     scores = {"recall": recall, "checked": len(checked)}
     for name, earlier in ("first", first), ("previous", previous):
         scores[name] = compare(earlier, now)

@@ -70,7 +70,11 @@ class Outcome(NamedTuple):
     version: object      # that serves now
 
 
-def learn(served, gate, lesson, conversation="", report=print):
+def say(line):
+    print(line, flush=True)                                  # while it goes on, into a file or a pipe too
+
+
+def learn(served, gate, lesson, conversation="", report=say):
     """
     Teach a lesson (continual/lesson.py), if nothing speaks against it, and serve it; the Outcome. StoreError if it is
     taught already, or if another one is being written. conversation: where it is from, kept with it
@@ -170,7 +174,7 @@ def parse(argv):
     p.add_argument("--checkpoint", type=Path, default=Path("out/tinyworld/model"), help="what serves [%(default)s]")
     p.add_argument("--data", type=Path, default=Path("out/tinyworld/corpus"), help="its corpus [%(default)s]")
     p.add_argument("--out", type=Path, default=Path("out/tinyworld/live"), help="folder of its lessons [%(default)s]")
-    p.add_argument("--metrics", type=Path, help="folder for metrics.json and answers.jsonl, which --forget does not find")
+    p.add_argument("--metrics", type=Path, help="folder for metrics.json and answers.jsonl (not known to --forget)")
     p.add_argument("--renew", action="store_true", help="for run.sh: lessons of another model are put aside, a lesson "
                    "that is taught already is measured again")
     p.add_argument("--limit", type=int, help="old questions of each set, to see that it runs [all]")

@@ -48,7 +48,7 @@ class Base:
         self.replies, self.asked = replies, []
         monkeypatch.setattr(doubting, "reply", self.reply)
         monkeypatch.setattr(doubting, "parse_reply", lambda parts, tokenizer: parts)
-        monkeypatch.setattr(doubting, "plausible", lambda base, tokenizer, texts, rng:
+        monkeypatch.setattr(doubting, "plausible", lambda base, tokenizer, texts, known, rng:
                             (np.full(len(texts), 3.0), np.full(len(texts), 2.0)))
         self.base = type("Plain", (), {"select": staticmethod(lambda rows: None)})
         self.tokenizer = None
