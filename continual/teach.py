@@ -15,8 +15,8 @@ distribution (Hinton et al. 2015, section 2, https://arxiv.org/abs/1503.02531): 
 tokens do.
 
 A copy is trained, so that the model that serves stays as it is, in another thread too. The same arguments give
-the same bits, on one machine with the same number of threads. The head is not adapted: embedding and blocks
-learned as well without, and then logits are computed where something is to be learned, and nowhere else.
+the same bits, on one machine with the same number of threads. The head is not adapted, so that logits are
+computed where something is to be learned, and nowhere else.
 
 B = batch, T = time, V = vocabulary, N = tokens to be learned
 """
@@ -81,15 +81,16 @@ def plain_copy(model):
     return plain.eval()
 
 
-def examples(conversations, tokenizer, cut=0.0, rng=None):
-    """[(ids, mask)] of conversations; of a share `cut` of them, only the first HEAD tokens of the last reply."""
+def examples(conversations, tokenizer, cut=0.0, rng=None, copies=1):
+    """[(ids, mask)] of conversations; of a share `cut` of the copies, only the first HEAD tokens of the last reply."""
     found = []
     for messages in conversations:
         ids, mask = render(messages, tokenizer)
         begin = len(mask) - mask[::-1].index(0)              # where the last run of learned tokens begins
-        end = begin + HEAD if cut and rng.random() < cut else len(ids)
-        if len(ids[:end]) <= LENGTH:
-            found.append((np.array(ids[:end]), np.array(mask[:end], dtype=bool)))
+        for _ in range(copies):
+            end = begin + HEAD if cut and rng.random() < cut else len(ids)
+            if len(ids[:end]) <= LENGTH:
+                found.append((np.array(ids[:end]), np.array(mask[:end], dtype=bool)))
     return Conversations(found)
 
 
@@ -112,7 +113,8 @@ def teach(model, tokenizer, conversations, own=(), seed=0, report=None):
     pad, rng = tokenizer.specials["<|pad|>"], np.random.default_rng(seed)
     facts = len({json.dumps(messages[-1]["content"]) for messages in conversations})
     steps = max(LEAST, math.ceil(facts * BUDGET / (ROWS * LENGTH)))
-    lesson = Loader(examples(conversations * 4, tokenizer, CUT, rng), pad, ROWS - OWN, LENGTH, seed, crop=False)
+    asked = examples(conversations, tokenizer, CUT, rng, copies=4)
+    lesson = Loader(asked, pad, ROWS - OWN, LENGTH, seed, crop=False)
     replay = Loader(examples(own, tokenizer), pad, OWN, LENGTH, seed, crop=False) if own else None
 
     student = plain_copy(model).train()
