@@ -97,7 +97,8 @@ def test_examples_are_cut_in_the_last_reply():
     (ids, mask), = examples([talk], TOKENIZER).examples
     (short, learned), = examples([talk], TOKENIZER, 1.0, np.random.default_rng(0)).examples
     assert TOKENIZER.decode(ids[mask].tolist()).startswith("Tove of Ambry.") and mask[-1]
-    assert ids[:len(short)].tolist() == short.tolist() and TOKENIZER.decode(short.tolist()).endswith("Because of owls."[:teaching.HEAD])
+    assert ids[:len(short)].tolist() == short.tolist() and \
+        TOKENIZER.decode(short.tolist()).endswith("Because of owls."[:teaching.HEAD])
     assert learned[-teaching.HEAD:].all() and not learned[-teaching.HEAD - 1]
 
 
