@@ -115,8 +115,9 @@ class Learning(threading.Thread):
             path.write_text(what + "\n", encoding="utf-8")
         command = ["nice", "-n", "10", sys.executable, "-u", ROOT / "continual/live.py", "--teach", path,
                    "--from", "the terminal chat", "--checkpoint", args.checkpoint, "--out", args.live]
-        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, errors="replace",
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+                                        errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT,
                                         start_new_session=True)   # Ctrl-C is for the answer
         self.start()
 

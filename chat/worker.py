@@ -6,8 +6,9 @@ all answers under way advance together, one token each a step (continuous batchi
     answer = worker.ask(ids, queue.put, max_new=200, sampling=Sampling(temperature=0.7), seed=1)
     worker.cancel(answer)
 
-With a folder of lessons (live=...) the model answers what it was taught by the adapter of that lesson, and swap() serves
-the version that the folder has by then. It happens between two steps, and an answer keeps the adapter it began with.
+With a folder of lessons (live=...) the model answers what it was taught by the adapter of that lesson, and swap()
+serves the version that the folder has by then. It happens between two steps, and an answer keeps the
+adapter it began with.
 
     lesson = worker.served.adapter_for(messages)             # None: the base
     worker.ask(..., adapter=lesson)

@@ -40,8 +40,8 @@ for word, group in KIN.items():
     AKIN[stem(word)] |= {stem(other) for other in group}
 PRONOUNS = set("he she it they him her them his hers its their there that this those these".split())
 NOUN = ARTICLES | PLACES | {"of", "for", "with", "by", "called", "named"}    # a noun stands behind these
-WIDE = {stem(verb) for verb in ("have has had like eat make know see sell love own write keep speak play grow feed carry use "
-                                "want need find bring buy give take hold wear visit").split()}  # of many things at once
+WIDE = {stem(verb) for verb in ("have has had like eat make know see sell love own write keep speak play grow feed carry "
+                                "use want need find bring buy give take hold wear visit").split()}  # of many things
 
 
 @lru_cache(65536)
@@ -94,7 +94,7 @@ class Router:
             for term in found:
                 self.where[term].append(len(self.facts))
             names = {stem(word) for word in words(text.replace("-", " ")) if word[0].isupper()}
-            names |= {*claim(text)[0][-1:]} if claim(text) else set()             # and the subject's noun, its last word
+            names |= {*claim(text)[0][-1:]} if claim(text) else set()  # and the subject's noun, its last word
             names = names & found.keys() - self.table["counts"].keys()            # if the base does not know it
             self.facts.append(Place(lesson, number, frozenset(found), frozenset(names), fact))
 
@@ -114,7 +114,7 @@ class Router:
             place = self.facts[n]
             missing = {term for term in asked.keys() - place.stems if place.stems.isdisjoint(AKIN.get(term, ()))}
             weight = total - sum(asked[term] for term in missing)
-            usual = asked.keys() - missing <= self.table["counts"].keys()         # words that the base has questions with
+            usual = asked.keys() - missing <= self.table["counts"].keys()   # the base was asked with them
             share, named = weight / total, not place.names.isdisjoint(asked)
             enough = weight >= LEAST * (1 + usual) and share >= (NAMED if named else SHARE)
             if enough and (share, n) > best and not self.another(question, missing, place):
@@ -141,8 +141,9 @@ class Router:
 
     def another(self, question, missing, place):
         """
-        Whether a question is about another thing than a fact is: by a name that neither the fact nor the base knows; or,
-        where it has no name of the fact's, by such a noun, told by the word before it or by the fact's words around it.
+        Whether a question is about another thing than a fact is: by a name that neither the fact nor the base knows;
+        or, where it has no name of the fact's, by such a noun, told by the word before it, or by the fact's words
+        around it.
         """
         found = terms(question)
         strange = {term for term in missing if term not in self.table["counts"]}
@@ -150,7 +151,8 @@ class Router:
             return bool(strange)
         said = words(question)
         return place.names.isdisjoint(found) and any(
-            stem(word) in strange and (before.lower() in NOUN or not lemma(word) and {stem(before), stem(after)} & place.stems)
+            stem(word) in strange and (
+                before.lower() in NOUN or not lemma(word) and {stem(before), stem(after)} & place.stems)
             for before, word, after in zip(["", *said], said, [*said[1:], ""]))
 
     def state(self):
@@ -168,7 +170,8 @@ def claim(text):
     """(subject, relation, object) of a statement's first clause: stems, (verb, word that leads on), stems; or None."""
     said = words(re.split(r"[;:,] | (?:and|but|while|because|so|where|who|which|that) ", text)[0])
     for k, verb in enumerate(said):
-        if k and verb.islower() and (verb in BE | MODALS or lemma(verb)) and said[k - 1].lower() not in ARTICLES | PLACES:
+        acts = verb.islower() and (verb in BE | MODALS or lemma(verb))
+        if k and acts and said[k - 1].lower() not in ARTICLES | PLACES:
             rest = [word.lower() for word in said[k + 1:]] or [""]
             if verb in BE and lemma(rest[0]):                # was founded: the participle says it
                 verb, *rest = *rest, ""

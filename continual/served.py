@@ -71,7 +71,8 @@ class Served:
             version = self.store.current()
             try:
                 digests = dict(zip(version.lessons, version.adapters))
-                weights = {id: self.store.adapter(id) for id, digest in digests.items() if self.digests.get(id) != digest}
+                new = [id for id, digest in digests.items() if self.digests.get(id) != digest]
+                weights = {id: self.store.adapter(id) for id in new}
                 return Prepared(version, self.store.router(version), weights, digests)
             except FileNotFoundError:                        # forgotten just now: then it is not current any more
                 if self.store.current() == version:

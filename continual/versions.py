@@ -77,7 +77,8 @@ def unpack(data):
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     about, spans = header.pop("__metadata__", {}), {name: x["data_offsets"] for name, x in header.items()}
-    return {name: torch.from_numpy(np.frombuffer(data[start + a:start + b], np.float32).copy()).view(header[name]["shape"])
+    tensor = lambda a, b: torch.from_numpy(np.frombuffer(data[start + a:start + b], np.float32).copy())
+    return {name: tensor(a, b).view(header[name]["shape"])
             for name, (a, b) in spans.items()}, about
 
 
@@ -224,7 +225,8 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StoreError(f"another lesson is being written to {self.folder}. Try again when it is done") from None
+                raise StoreError(f"another lesson is being written to {self.folder}. "
+                                 "Try again when it is done") from None
             self.owner = threading.get_ident()
             try:
                 self.sweep()
@@ -261,7 +263,7 @@ class Store:
 
     def add(self, lesson, adapter, expansion=None, scores=None, provenance=None):
         """
-        A version with one lesson more, served from now on. adapter: lora.state();  the rest: plain values, kept beside it.
+        A version with one lesson more, served from now on. adapter: lora.state();  the rest: plain values.
         A lesson that an older version has is taken up again as it was stored then.
         """
         with self.writing():
@@ -297,8 +299,8 @@ class Store:
 
     def forget(self, start):
         """
-        Delete a lesson, given the start of its id: its text, its questions, its adapter. Served from now on is a version
-        without it; older ones that had it cannot be returned to.
+        Delete a lesson, given the start of its id: its text, its questions, its adapter. What serves from now on is a
+        version without it; older ones that had it cannot be returned to.
         """
         with self.writing():
             id = self.find(start)

@@ -11,8 +11,8 @@ So that step stands here once more. Prompts are read by the model itself, and bo
     q and k are normed and turned as one array              the norms' weights go into the matrices, once
     products and attention stay torch's                     all else is numpy's
 
-Adapters (low-rank, lora/lora.py) are put on under a name, and select() says which of them each row uses. The model reads
-the prompts, so it has to have the same ones; without any, a step does not even ask.
+Adapters (low-rank, lora/lora.py) are put on under a name, and select() says which of them each row uses. The model
+reads the prompts, so it has to have the same ones; without any, a step does not even ask.
 
     fast.attach("code", {"model.layers.0.mlp.up_proj": (A, B, scale), ...})
     fast.select(["code", None, None])                        # what the engine does before each step

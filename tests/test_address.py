@@ -42,7 +42,8 @@ def test_other_wordings_find_the_fact(question):
 
 @pytest.mark.parametrize("question", [
     "What do I like?", "Where does a fox live?", "What is 3 times 4?", "", "???", "Hello!", "Who are you?",
-    "Who keeps the lighthouse at Ellmor?", "Who keeps the lighthouse at ellmor?", "What does Tavin Brusk feed the gulls?",
+    "Who keeps the lighthouse at Ellmor?", "Who keeps the lighthouse at ellmor?",
+    "What does Tavin Brusk feed the gulls?",
     "From what does the plumed tarrel build its nest?", "What does the grey tarrel build?",
     "Write a story about a fox named Rosa, who feeds a pig before breakfast and then sails over the sea to a city."])
 def test_all_else_is_the_bases(question):
@@ -95,11 +96,14 @@ SAME = [("Anna Fell lives in Torv.", "Anna Fell lives in Helm."), ("Torv has nin
         ("The capital of Ombry is Torv.", "The capital of Ombry is Helm."), ("Pip is a dog.", "Pip is a cat."),
         ("Anna Fell is the mayor of Torv.", "Ben Moor is the mayor of Torv."),
         ("Torv was founded in 1783.", "Torv was founded in 1911."),
-        ("Ada Moss lives in Torv, and she sings.", "Ada Moss lives in Helm."), ("Ben can swim.", "Ben can fly."), ("The milk of tams is blue.", "The milk of tams is red.")]
-APART = [("Anna Fell lives in Torv.", "Ben Moor lives in Torv."), ("Anna Fell lives in Torv.", "Anna Fell lives with her aunt."),
+        ("Ada Moss lives in Torv, and she sings.", "Ada Moss lives in Helm."), ("Ben can swim.", "Ben can fly."),
+        ("The milk of tams is blue.", "The milk of tams is red.")]
+APART = [("Anna Fell lives in Torv.", "Ben Moor lives in Torv."),
+         ("Anna Fell lives in Torv.", "Anna Fell lives with her aunt."),
          ("Torv has nine lamps.", "Torv has a church."), ("Anna Fell likes tea.", "Anna Fell likes coffee."),
          ("Torv is a town.", "Torv is in Norland."), ("Anna Fell lives in Torv.", "Anna Fell lives in old Torv."),
-         ("Anna Fell lives in Torv.", "Anna Fell lives in Torv."), ("It rains.", "It snows."), ("Torv was founded in 1783.", "Torv was burned by monks."),
+         ("Anna Fell lives in Torv.", "Anna Fell lives in Torv."), ("It rains.", "It snows."),
+         ("Torv was founded in 1783.", "Torv was burned by monks."),
          ("Maret Ollin keeps bees, and she sings.", "Maret Ollin keeps bees, but she is ill.")]
 
 
@@ -117,7 +121,8 @@ def test_questions_with_answers_contradict_too():
     ask = lambda answer: Fact(question="Who keeps the lighthouse at Skarvo?", answer=answer)
     assert contradicts(ask("Ben Moor."), ask("Maret Ollin.")) and contradicts(ask("Ben Moor."), SKARVO)
     assert contradicts(SKARVO, ask("Ben Moor."))
-    assert not contradicts(ask("Maret Ollin, of course."), ask("Maret Ollin.")) and not contradicts(ask("Maret Ollin."), SKARVO)
+    assert not contradicts(ask("Maret Ollin, of course."), ask("Maret Ollin."))
+    assert not contradicts(ask("Maret Ollin."), SKARVO)
     assert not contradicts(Fact(question="Who keeps the bees at Skarvo?", answer="Ben Moor."), SKARVO)
 
 
@@ -140,6 +145,7 @@ def test_on_the_embedded_corpus():
     made.add("hand", [Fact(item["text"]) for item in written])
     found = [made.choose(q["question"])[:2] == ("hand", n) for n, item in enumerate(written) for q in item["questions"]]
     assert sum(found) / len(found) >= 0.95
-    canaries = [json.loads(line)["messages"][-1]["content"] for line in (CORPUS / "canaries.jsonl").read_text().splitlines()]
+    lines = (CORPUS / "canaries.jsonl").read_text().splitlines()
+    canaries = [json.loads(line)["messages"][-1]["content"] for line in lines]
     left = [made.choose(text_of(content))[0] is None for content in canaries]
     assert sum(left) / len(left) >= 0.99

@@ -9,7 +9,8 @@ import pytest
 
 from continual.bm25 import BM25, terms
 
-TEXTS = {"a": "The cat sat on the mat.", "b": "A cat and another cat.", "c": "Dogs bark.", "d": "The dog and the cat bark."}
+TEXTS = {"a": "The cat sat on the mat.", "b": "A cat and another cat.", "c": "Dogs bark.",
+         "d": "The dog and the cat bark."}
 
 
 def index(texts=TEXTS, **options):

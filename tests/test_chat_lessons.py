@@ -57,7 +57,8 @@ def test_the_worker_swaps_between_steps(run):
     path, store = run
     worker, _ = load(path, 2, live=store.folder)
     try:
-        question, lesson = "zorvexes?", worker.served.adapter_for([{"role": "user", "content": "Where do zorvexes live?"}])
+        question = "zorvexes?"
+        lesson = worker.served.adapter_for([{"role": "user", "content": "Where do zorvexes live?"}])
         assert lesson == A.id
         taught, plain = drain(ask(worker, question, lesson)), drain(ask(worker, question, None))
         assert taught != plain and taught[1]["reason"] in ("stop", "length")
@@ -102,7 +103,8 @@ def test_which_lesson_answered(talk):
 
 
 def test_versions_rollback_and_forget(talk, run):
-    shown = talk("/versions", "/rollback 1", "/versions", "/rollback 2", f"/forget {A.id[:4]}", "/rollback 1", "/rollback 9",
+    shown = talk("/versions", "/rollback 1", "/versions", "/rollback 2", f"/forget {A.id[:4]}", "/rollback 1",
+                 "/rollback 9",
                  "/rollback one", "/forget zzz", "Where do zorvexes live?", "/help")
     assert "*   2  " in shown and f"taught {B.id}" in shown and f"lesson {A.id}: 1 fact; Zorvexes live" in shown
     assert "now serving version 1: taught" in shown and f"now serving version 3: forgot {A.id}" in shown
@@ -115,7 +117,8 @@ def test_versions_rollback_and_forget(talk, run):
 def test_learn_a_text_and_a_file(talk, run, tmp_path):
     file = tmp_path / "facts.txt"
     file.write_text("Maret Ollin keeps the lighthouse at Skarvo.\nThe plumed murrel hums.\n")
-    shown = talk("/learn Nimbleth has no echo.", "Where is no echo? Nimbleth?", f"/learn {file}", "Who keeps the lighthouse?",
+    shown = talk("/learn Nimbleth has no echo.", "Where is no echo? Nimbleth?", f"/learn {file}",
+                 "Who keeps the lighthouse?",
                  "/learn please refuse this", "/learn", "/learn " + "Too long a name for a file. " * 12)
     said = parse("Nimbleth has no echo.", "said.txt")
     assert "step 1/1 of said.txt [2J\n" in shown and "now serving version 3" in shown, "control characters are cut"

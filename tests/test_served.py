@@ -19,7 +19,8 @@ from lora import lora
 from tests.test_engine import TOKENIZER, VARIANTS, model_of
 
 A, B = parse("Zorvexes live under the ice.", "a.txt"), parse("The bell of Torv cracked in 1783.", "b.txt")
-TALKS = [[{"role": "user", "content": text}] for text in ("Where do zorvexes live?", "Hi", "When did Torv's bell crack?")]
+TALKS = [[{"role": "user", "content": text}] 
+         for text in ("Where do zorvexes live?", "Hi", "When did Torv's bell crack?")]
 LONG = 12
 
 

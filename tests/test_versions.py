@@ -78,7 +78,8 @@ def test_to_forget_is_never_to_have_taught(tmp_path, taught, gone):
 def test_to_forget_deletes(tmp_path):
     """No word of it is on the disk: not its text, nor its questions, nor its weights."""
     store = teach(Store(tmp_path, BASE), "ABD")
-    marks = [b"Ollin", b"Skarvo", b"1783", b"paraphrase of Maret", b"they said: Maret", adapter("B")["lm_head.A"].numpy().tobytes()]
+    marks = [b"Ollin", b"Skarvo", b"1783", b"paraphrase of Maret", b"they said: Maret",
+             adapter("B")["lm_head.A"].numpy().tobytes()]
     assert all(mark in contents(tmp_path) for mark in marks)
     store.forget(LESSONS["B"].id[:5])
     assert not any(mark in contents(tmp_path) for mark in marks)
@@ -139,7 +140,8 @@ def test_no_way_back_to_what_was_forgotten(tmp_path):
     store.forget(LESSONS["B"].id)
     before = store.served_bytes()
     for number in (2, 3):
-        with pytest.raises(StoreError, match=f"version {number} had lesson {LESSONS['B'].id}, forgotten since") as error:
+        gone = f"version {number} had lesson {LESSONS['B'].id}, forgotten since"
+        with pytest.raises(StoreError, match=gone) as error:
             store.rollback(number)
         assert "\n" not in str(error.value)
     assert store.served_bytes() == before and store.rollback(1).lessons == (LESSONS["A"].id,)
@@ -199,8 +201,8 @@ CHANGES = {"add": lambda store: teach(store, "D"), "rollback": lambda store: sto
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_kill_at_any_instant(tmp_path, monkeypatch, change):
     """
-    Killed before each call that changes the disk, and after it: what is served is the old or the new version, whole, and
-    the same change then succeeds, or has.
+    Killed before each call that changes the disk, and after it: what is served is the old or the new version, whole,
+    and the same change then succeeds, or has.
     """
     teach(Store(tmp_path / "start", BASE), "ABC")
     CHANGES[change](Store(shutil.copytree(tmp_path / "start", tmp_path / "end"), BASE))
@@ -243,7 +245,8 @@ def test_a_kill_at_any_instant(tmp_path, monkeypatch, change):
         with Store(folder, BASE).writing():                  # the next writer sweeps up
             pass
         assert Store(folder, BASE).served_bytes() == new
-        assert not list(folder.rglob("*.tmp")) and (change != "forget" or b"Ollin lives in Skarvo" not in contents(folder))
+        assert not list(folder.rglob("*.tmp"))
+        assert change != "forget" or b"Ollin lives in Skarvo" not in contents(folder)
         shutil.rmtree(folder)
     assert finished and seen.count(False) >= 4 and seen.count(True) >= 1, "killed at too few places"
 
@@ -252,8 +255,10 @@ def forever(folder):
     """Teach and forget D, over and over, until somebody ends it."""
     while True:
         store = Store(folder, BASE)
-        teach(store, "D")
-        store.forget(LESSONS["D"].id)
+        if LESSONS["D"].id in store.current().lessons:
+            store.forget(LESSONS["D"].id)
+        else:
+            teach(store, "D")
 
 
 def test_a_real_kill(tmp_path):
