@@ -41,7 +41,7 @@ for word, group in KIN.items():
 PRONOUNS = set("he she it they him her them his hers its their there that this those these".split())
 NOUN = ARTICLES | PLACES | {"of", "for", "with", "by", "called", "named"}    # a noun stands behind these
 WIDE = {stem(verb) for verb in ("have has had like eat make know see sell love own write keep speak play grow feed "
-                                "carry use want need find bring buy give take hold wear visit").split()}  # of many things
+                                "carry use want need find bring buy give take hold wear visit").split()}  # of many
 
 
 @lru_cache(65536)
