@@ -6,7 +6,8 @@ Do our figures agree with lm-evaluation-harness? The same model, the same questi
 The checkpoint is exported with gpt/hf.py, so that on the harness's side transformers computes and nothing of ours
 does. Questions are asked as its task arc_easy asks them (eval/choice.py, --form plain, by text and by length), texts
 are read as its task wikitext reads them (loglikelihood_rolling: windows of a whole context, --stride context). Both
-begin with <|bos|>, which our models are trained with and the harness leaves out unless it is told (add_bos_token).
+begin with <|bos|>, as our models are trained. The harness puts it before a text by itself, and before a question
+if it is told to (add_bos_token); told so, it would put two before a text and score the second, so it is told once.
 
 The harness is no dependency. It asks for nothing but a matching torch, so give it an environment of its own:
     python -m venv /tmp/harness
@@ -38,7 +39,7 @@ from train.log import write_metrics
 TOLERANCE = 1e-3        # of a perplexity, absolute
 
 # arc_easy.yaml and wikitext.yaml, but the data are local files
-LOCAL = {"dataset_path": "json", "test_split": "test", "validation_split": None, "training_split": None, "num_fewshot": 0}
+LOCAL = {"dataset_path": "json", "test_split": "test", "num_fewshot": 0}
 ARC = LOCAL | {"task": "arc_local", "output_type": "multiple_choice",
                "doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_target": "{{choices.label.index(answerKey)}}",
                "doc_to_choice": "{{choices.text}}",
@@ -80,18 +81,21 @@ def harness(folder, arc, records):
         {"question": r["question"]["stem"], "answerKey": r["answerKey"],
          "choices": {key: [c[key] for c in r["question"]["choices"]] for key in ("text", "label")}} for r in arc])
     write_jsonl(folder / "text.jsonl", [{"text": r["text"]} for r in records])
-    model = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=16, add_bos_token=True)
-    tasks = [task | {"dataset_kwargs": {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}}
-             for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl"))]
-    found = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
-    samples = sorted(found["samples"]["arc_local"], key=lambda s: s["doc_id"])
+    model, found = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=16), {}
+    for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl")):
+        model.add_bos_token = task is ARC
+        local = {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}
+        found[file] = simple_evaluate(model, tasks=[task | {"dataset_kwargs": local}], log_samples=True, bootstrap_iters=0)
+    samples = sorted(found["arc.jsonl"]["samples"]["arc_local"], key=lambda s: s["doc_id"])
     values = [[x[0] for x in s["filtered_resps"]] for s in samples]
     length = [[x / max(1, len(c)) for x, c in zip(row, s["doc"]["choices"]["text"])] for row, s in zip(values, samples)]
     picks = [[first_max(row) for row in rows] for rows in (values, length)]
     for key, chosen in zip(("acc", "acc_norm"), picks):      # teeth: these are the picks that it scored
-        if any(s[key] != (i == s["doc"]["choices"]["label"].index(s["doc"]["answerKey"])) for s, i in zip(samples, chosen)):
+        keys = [s["doc"]["choices"]["label"].index(s["doc"]["answerKey"]) for s in samples]
+        if [s[key] for s in samples] != [i == want for i, want in zip(chosen, keys)]:
             raise ValueError(f"the harness's {key} is not that of the likelihoods it logged")
-    return values, picks, {key.split(",")[0]: x for key, x in found["results"]["text_local"].items()}
+    figures = found["text.jsonl"]["results"]["text_local"]
+    return values, picks, {key.split(",")[0]: x for key, x in figures.items()}
 
 
 def compare(ours, theirs, figures, their_figures, keys):

@@ -100,7 +100,7 @@ def load_model(path):
 
 def settings(args, info, *paths):
     """What the finished examples of a run hang on: its arguments, its checkpoint, its data."""
-    return {"checkpoint": info["hash"], "data": sha256(*paths),
+    return {"checkpoint_hash": info["hash"], "data_sha": sha256(*paths),
             **{key: str(value) for key, value in sorted(vars(args).items()) if key != "out"}}
 
 
