@@ -81,7 +81,7 @@ def harness(folder, arc, records):
         {"question": r["question"]["stem"], "answerKey": r["answerKey"],
          "choices": {key: [c[key] for c in r["question"]["choices"]] for key in ("text", "label")}} for r in arc])
     write_jsonl(folder / "text.jsonl", [{"text": r["text"]} for r in records])
-    model, found = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=16), {}
+    model, found = HFLM(str(folder / "model"), device="cpu", dtype="float32", batch_size=16, add_bos_token=True), {}
     for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl")):
         model.add_bos_token = task is ARC
         local = {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}
