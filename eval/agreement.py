@@ -1,7 +1,7 @@
 """
 Do our figures agree with lm-evaluation-harness? The same model, the same questions, the same texts, both ways.
 
-    python eval/agreement.py --checkpoint out/tinyworld/pretrain/run --questions arc-easy --limit 400 --text stories.jsonl
+    python eval/agreement.py --checkpoint out/tinyworld/model --text out/tinyworld/corpus --documents 20
 
 The checkpoint is exported with gpt/hf.py, so that on the harness's side transformers computes and nothing of ours
 does. Questions are asked as its task arc_easy asks them (eval/choice.py, --form plain, by text and by length), texts
@@ -84,8 +84,8 @@ def harness(folder, arc, records):
     model, found = HFLM(str(folder / "model"), device="cpu", dtype="float32", batch_size=16, add_bos_token=True), {}
     for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl")):
         model.add_bos_token = task is ARC
-        local = {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}
-        found[file] = simple_evaluate(model, tasks=[task | {"dataset_kwargs": local}], log_samples=True, bootstrap_iters=0)
+        task = task | {"dataset_kwargs": {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}}
+        found[file] = simple_evaluate(model, tasks=[task], log_samples=True, bootstrap_iters=0)
     samples = sorted(found["arc.jsonl"]["samples"]["arc_local"], key=lambda s: s["doc_id"])
     values = [[x[0] for x in s["filtered_resps"]] for s in samples]
     length = [[x / max(1, len(c)) for x, c in zip(row, s["doc"]["choices"]["text"])] for row, s in zip(values, samples)]

@@ -135,7 +135,8 @@ def test_plain_prompts_are_the_harness_s(tokenizer, model):
 
 def test_chat_examples_are_turns(tokenizer):
     ids, first = questions.row(tokenizer, [("1?", "one")], "2?", "two", "chat", 999)
-    messages = [{"role": role, "content": text} for role, text in (("user", "1?"), ("assistant", "one"), ("user", "2?"))]
+    turns = ("user", "1?"), ("assistant", "one"), ("user", "2?")
+    messages = [{"role": role, "content": text} for role, text in turns]
     assert ids == render(messages, tokenizer, for_reply=True)[0] + tokenizer.encode("two")
     assert ids[first:] == tokenizer.encode("two")
 
@@ -164,12 +165,14 @@ def folder(tmp_path_factory, tokenizer):
 
 
 def run(folder, *more, data="test.jsonl"):
-    choice.main(["--checkpoint", str(folder / "run"), "--data", str(folder / data), "--out", str(folder / "out"), *more])
+    files = ["--checkpoint", str(folder / "run"), "--data", str(folder / data), "--out", str(folder / "out")]
+    choice.main([*files, *more])
     return json.loads((folder / "out" / "metrics.json").read_text())
 
 
 def test_plain_few_shot_script_goes_on_after_a_kill(folder, monkeypatch, capsys):
-    argv = "--form", "plain", "--shots", "1", "--shots-from", str(folder / "dev.jsonl"), "--name", "mmlu", "--by", "letter"
+    argv = ("--form", "plain", "--by", "letter", "--name", "mmlu",
+            "--shots", "1", "--shots-from", str(folder / "dev.jsonl"))
     whole, original, work = run(folder, *argv), choice.resume, choice.answer
     assert set(whole["scores"]) == {"mmlu", "mmlu_text", "mmlu_length", "mmlu_shown"}
     assert whole["scores"]["mmlu"].keys() == {"value", "n", "stderr", "chance", "majority"}

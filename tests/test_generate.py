@@ -15,8 +15,9 @@ from gpt import checkpoint
 from gpt.engine import Reply, Sampling
 from gpt.llama import Config, Llama
 
-HUMAN = {"task_id": "x/0", "prompt": 'from typing import List\n\ndef total(xs: List[int]) -> int:\n    """Their sum."""\n',
-         "entry_point": "total", "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n"}
+HUMAN = {"task_id": "x/0", "entry_point": "total",
+         "prompt": 'from typing import List\n\ndef total(xs: List[int]) -> int:\n    """Their sum."""\n',
+         "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n"}
 TEXT = json.dumps(HUMAN) + " 2+2? 4 yes no Paris " * 3
 
 
@@ -39,7 +40,8 @@ def test_pass_at_k_counts_every_choice(n, c, k):
     ("plain", "    return sum(xs)\n\ndef other():\n    syntax error here", True),
     ("plain", "    return sum(xs) + 1\n", False), ("plain", "    return sum(xs", False),
     ("plain", "    while True: pass\n", False), ("plain", "    open('/etc/passwd')\n    return sum(xs)\n", False),
-    ("plain", "    import socket\n    return sum(xs)\n", False), ("plain", "    return sum(xs) + len('x' * 10**9)*0\n", False),
+    ("plain", "    import socket\n    return sum(xs)\n", False),
+    ("plain", "    return sum(xs) + len('x' * 10**9)*0\n", False),
     ("chat", "Here:\n```python\ndef total(xs):\n    return sum(xs)\n```", True), ("chat", "    return sum(xs)", True),
     ("chat", "I cannot say.", False)])
 def test_humaneval_runs_in_the_sandbox(form, text, want):
@@ -59,16 +61,19 @@ def test_script_of_every_form(tmp_path, tokenizer, monkeypatch, capsys):
     generate.main(["--checkpoint", str(tmp_path / "run"), "--data", str(tmp_path / "items.jsonl"), "--name", "mine",
                    "--samples", "2", "--k", "2", "--out", str(tmp_path / "out")])
     scores = json.loads((tmp_path / "out/metrics.json").read_text())["scores"]
-    assert scores["mine"]["value"] == pytest.approx(1.5 / 4) and scores["mine_pass_at_2"]["value"] == pytest.approx(3 / 4)
+    assert scores["mine"]["value"] == pytest.approx(1.5 / 4)
+    assert scores["mine_pass_at_2"]["value"] == pytest.approx(3 / 4)
     rows = [json.loads(line) for line in open(tmp_path / "out/answers.jsonl")]
-    assert [row["right"] for row in rows] == [1, 1, 1, 0] and [row["passed"] for row in rows] == [True, True, False, False]
+    assert [row["right"] for row in rows] == [1, 1, 1, 0]
+    assert [row["passed"] for row in rows] == [True, True, False, False]
     assert "1 number, 1 HumanEval, 1 exact, 1 contains" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line, message", [
     ('{"check": {}}', "has no 'prompt' or 'messages'"), ('{"prompt": "?"}', "has no 'check'"),
     ('{"prompt": "?", "check": {"type": "taste", "answer": 1}}', "has a check of type 'taste'; there are exact"),
-    ('{"prompt": "?", "entry_point": "f"}', "has an 'entry_point' and no 'test'"), ('{"prompt": ', "is no JSON record")])
+    ('{"prompt": "?", "entry_point": "f"}', "has an 'entry_point' and no 'test'"),
+    ('{"prompt": ', "is no JSON record")])
 def test_malformed_lines_are_named(tmp_path, line, message):
     good = json.dumps({"prompt": "?", "check": {"type": "exact", "answer": "a"}})
     path = tmp_path / "bad.jsonl"

@@ -51,7 +51,8 @@ def test_several_samples_strict_and_lenient(tokenizer, model, monkeypatch):
     assert (two["right"], two["right_lenient"], two["passed"], two["lenient"]) == (2, 2, False, False)
     assert len(seen[0][0]) == 6
     scores = generate.pass_scores("x", [1, 2], 3, [2])
-    assert scores["x"]["value"] == pytest.approx(0.5) and scores["x_pass_at_2"]["value"] == pytest.approx((2 / 3 + 1) / 2)
+    assert scores["x"]["value"] == pytest.approx(0.5)
+    assert scores["x_pass_at_2"]["value"] == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_examples_in_a_chat_keep_their_calls(tokenizer):
@@ -83,7 +84,8 @@ def test_pass_at_k_goes_on_after_a_kill_with_the_same_samples(tmp_path, tokenize
     checkpoint.save(tmp_path / "run", 1, model, tokenizer)
     rows = [ITEM | {"question": f"Tom had {n} kites?"} for n in range(5)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    argv = "--samples", "3", "--k", "2", "3", "--temperature", "1", "--shots", "1", "--shots-from", str(tmp_path / "test.jsonl")
+    argv = ("--samples", "3", "--k", "2", "3", "--temperature", "1",
+            "--shots", "1", "--shots-from", str(tmp_path / "test.jsonl"))
     whole, answers = run(tmp_path, *argv), (tmp_path / "out/answers.jsonl").read_text()
     assert set(whole["scores"]) == {f"word{a}{b}" for a in ("", "_lenient") for b in ("", "_pass_at_2", "_pass_at_3")}
     resume, solve, calls = gsm8k.resume, gsm8k.solve, []
