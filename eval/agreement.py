@@ -45,7 +45,8 @@ ARC = LOCAL | {"task": "arc_local", "output_type": "multiple_choice",
                "doc_to_choice": "{{choices.text}}",
                "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True}
                                for name in ("acc", "acc_norm")]}
-TEXT = LOCAL | {"task": "text_local", "output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "text",
+TEXT = LOCAL | {"task": "text_local", "output_type": "loglikelihood_rolling", "doc_to_text": "",
+                "doc_to_target": "text",
                 "metric_list": [{"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")]}
 
 
@@ -84,8 +85,8 @@ def harness(folder, arc, records):
     model, found = HFLM(str(folder / "model"), device="cpu", dtype="float32", batch_size=16, add_bos_token=True), {}
     for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl")):
         model.add_bos_token = task is ARC
-        task = task | {"dataset_kwargs": {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}}
-        found[file] = simple_evaluate(model, tasks=[task], log_samples=True, bootstrap_iters=0)
+        local = {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}
+        found[file] = simple_evaluate(model, tasks=[{**task, "dataset_kwargs": local}], log_samples=True, bootstrap_iters=0)
     samples = sorted(found["arc.jsonl"]["samples"]["arc_local"], key=lambda s: s["doc_id"])
     values = [[x[0] for x in s["filtered_resps"]] for s in samples]
     length = [[x / max(1, len(c)) for x, c in zip(row, s["doc"]["choices"]["text"])] for row, s in zip(values, samples)]
