@@ -86,7 +86,8 @@ def harness(folder, arc, records):
     for task, file in ((ARC, "arc.jsonl"), (TEXT, "text.jsonl")):
         model.add_bos_token = task is ARC
         local = {"data_files": {"test": str(folder / file)}, "cache_dir": str(folder / "cache")}
-        found[file] = simple_evaluate(model, tasks=[{**task, "dataset_kwargs": local}], log_samples=True, bootstrap_iters=0)
+        found[file] = simple_evaluate(model, tasks=[{**task, "dataset_kwargs": local}], log_samples=True,
+                                      bootstrap_iters=0)
     samples = sorted(found["arc.jsonl"]["samples"]["arc_local"], key=lambda s: s["doc_id"])
     values = [[x[0] for x in s["filtered_resps"]] for s in samples]
     length = [[x / max(1, len(c)) for x, c in zip(row, s["doc"]["choices"]["text"])] for row, s in zip(values, samples)]
