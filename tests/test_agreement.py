@@ -50,7 +50,8 @@ def test_a_random_model_agrees_with_the_harness(tmp_path):
         p.data.normal_(0, 0.2, generator=generator)
     checkpoint.save(tmp_path / "run", 1, model, tokenizer)
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in (TEXT[:40], TEXT[::-1])))
+    texts = TEXT[:40], TEXT[::-1]                   # backwards, so that nothing merges: several windows
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     with pytest.raises(SystemExit) as e:
         agreement.main(["--checkpoint", str(tmp_path / "run"), "--questions", str(tmp_path / "questions.jsonl"),
                         "--text", str(tmp_path / "texts.jsonl"), "--out", str(tmp_path / "out")])
