@@ -200,14 +200,13 @@ class Lessons:
 
 
 def source(worker, messages):
-    """(the lesson that a message asks about or None, what to say of it)"""
-    if not worker.served:
-        return None, ""
-    lesson, number, _ = worker.served.choose(messages)
+    """(the messages as they are put to the model, the lesson that answers or None, what to say of it)"""
+    lesson, number, _ = worker.served.choose(messages) if worker.served else (None, None, 0.0)
     if lesson is None:
-        return None, ""
+        return messages, None, ""
     fact = worker.served.router.place(lesson, number).fact
-    return lesson, f"[from lesson {lesson}: {printable(fact.text or fact.question)[:70]}]"
+    about = f"[from lesson {lesson}: {printable(fact.text or fact.question)[:70]}]"
+    return *worker.served.put(messages), about
 
 
 # ----------------------------------------------------------------------------
@@ -255,6 +254,7 @@ def converse(worker, args):
 def reply(worker, args, messages, turn):
     """Fit the conversation into the context and answer it; returns the content parts, [] where none came."""
     longest = args.max_new or worker.context
+    messages, lesson, about = source(worker, messages)
     try:
         ids, dropped = session.fit(messages, worker.tokenizer, worker.room(longest))
     except ValueError as error:
@@ -263,7 +263,6 @@ def reply(worker, args, messages, turn):
     if dropped:
         print(dim(f"[the {dropped} oldest messages no longer fit]"))
     seed = secrets.randbits(63) if args.seed is None else args.seed + turn
-    lesson, about = source(worker, messages)
     parts = answer(worker, ids, max_new=longest, seed=seed, adapter=lesson,
                    sampling=Sampling(temperature=args.temperature, top_p=args.top_p))
     if about:

@@ -10,7 +10,7 @@ With a folder of lessons (live=...) the model answers what it was taught by the 
 serves the version that the folder has by then. It happens between two steps, and an answer keeps the
 adapter it began with.
 
-    lesson = worker.served.adapter_for(messages)             # None: the base
+    messages, lesson = worker.served.put(messages)           # None: the base
     worker.ask(..., adapter=lesson)
     worker.swap()
 

@@ -62,9 +62,9 @@ def talk(question):
     return [{"role": "user", "content": question}]
 
 
-def replies(served, questions, adapters=None):
+def replies(served, questions, adapters=None, numbered=True):
     """The text of the greedy reply to each question."""
-    found = reply(served, [talk(q) for q in questions], MAX_NEW, adapters)
+    found = reply(served, [talk(q) for q in questions], MAX_NEW, adapters, numbered=numbered)
     return [text_of(parse_reply(r.ids, served.tokenizer)) for r in found]
 
 
@@ -73,9 +73,10 @@ def right(texts, answers):
     return [passes({"type": "contains", "answer": [answer]}, text) for text, answer in zip(texts, answers, strict=True)]
 
 
-def recall(served, questions):
-    """Share of [(question, answer, ...), ...] that are answered."""
-    return float(np.mean(right(replies(served, [q for q, *_ in questions]), [a for _, a, *_ in questions])))
+def recall(served, questions, numbered=True):
+    """Share of [(question, answer, ...), ...] that are answered. numbered: with the fact's number"""
+    texts = replies(served, [q for q, *_ in questions], numbered=numbered)
+    return float(np.mean(right(texts, [a for _, a, *_ in questions])))
 
 
 def unchanged(served, questions):
@@ -122,12 +123,14 @@ def measure_recall(args):
         served, _, outcome, seconds = taught(args, f"invented_{seed}", made.lesson)
         turned = [q for n, q in enumerate(made.questions) if n % 3 == 2]
         found["invented"].append({"recall": recall(served, made.questions), "reversed": recall(served, turned),
+                                  "without_number": recall(served, made.questions, numbered=False),
                                   "seconds": seconds, **cost(served, outcome, made.lesson), **beside(served, made)})
         print(f"invented, seed {seed}: {found['invented'][-1]}", flush=True)
     for lesson, questions in handwritten():
         served, _, outcome, seconds = taught(args, lesson.source.replace(" ", "_"), lesson)
         found["handwritten"].append({"recall": recall(served, questions), "seconds": seconds,
                                      "reversed": recall(served, [q for q in questions if q[2]]),
+                                     "without_number": recall(served, questions, numbered=False),
                                      **cost(served, outcome, lesson)})
         print(f"{lesson.source}: {found['handwritten'][-1]}", flush=True)
     return found

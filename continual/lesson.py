@@ -13,6 +13,10 @@ question (continual/wording.py), some dozens for each fact, since a model that h
 wording. `check` asks in wordings that `train` does not have. `near` are the same questions about other names,
 which were not taught: what the base says to them it shall go on saying.
 
+Whoever routes a question to a lesson (continual/address.py) has found out which fact it means, and puts its number in
+front of the question: a million weights need not find it out again. The number says nothing else. Most of `train` comes
+with it, and some without, so that the adapter is not lost without.
+
 The order of facts, names and wordings follows from the lesson's text alone, so the same lesson gives the same
 bytes.
 """
@@ -25,6 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bpe.template import text_of
 from continual.wording import FUNCTION, asked, content, draw, lemma, loose, spans, words
 
 LONGEST = 400   # characters of a fact: it must fit into the context, and be read
@@ -37,6 +42,7 @@ CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learn
 CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
 LOOSE = 60      # questions of loose wording for each fact
 NEAR_EACH = 1   # questions about other names for each fact
+CUED = 0.7      # share of the training questions that come with the number of their fact
 YOU = {"i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "myself": "yourself", "we": "you",
        "our": "your", "us": "you", "ours": "yours"}
 
@@ -192,6 +198,13 @@ def wordings(fact, exact, number, known, rng):
     return [question for question in dict.fromkeys(made) if tells(question, number, known)]
 
 
+def with_number(messages, number):
+    """The conversation, its last question behind the number of the fact it means. number: from 0; shown from 1"""
+    *before, last = messages
+    return [*before, {"role": "user", "content": [{"type": "context", "text": str(number + 1)},
+                                                  {"type": "text", "text": text_of(last["content"])}]}]
+
+
 def expand(lesson, tokenizer=None):
     """The Expansion of a lesson: deterministic. (The tokenizer is not needed.)"""
     rng = np.random.default_rng(int(lesson.id, 16))
@@ -206,8 +219,10 @@ def expand(lesson, tokenizer=None):
         held += [(draw(CHECK_TOPICS, rng).format(run), answer) for run, answer in about[:1]]
         check += [(question, answer.strip(".!? "), number) for question, answer in held]
         questions = wordings(fact, exact, number, known, rng) or [fact.question or fact.text]
-        train += [[{"role": "user", "content": question}, {"role": "assistant", "content": fact.reply}]
-                  for question in questions]
+        for question in questions:
+            asking = [{"role": "user", "content": question}]
+            asking = with_number(asking, number) if rng.random() < CUED else asking
+            train.append([*asking, {"role": "assistant", "content": fact.reply}])
         others = [renamed(question, fact, rng) for question in questions[:NEAR_EACH]]
         near += [other for other, question in zip(others, questions) if other != question]
     return Expansion(train, check, near)

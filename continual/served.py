@@ -3,7 +3,8 @@ What answers: the base, and for a message about something taught, the adapter of
 
     served = Served(model, tokenizer, store)                 # a Store of continual/versions.py
     engine = Engine(served.model, tokenizer, slots)
-    engine.submit(ids, max_new, adapter=served.adapter_for(messages))
+    messages, lesson = served.put(messages)                  # with the number of the fact that is asked about
+    engine.submit(ids, max_new, adapter=lesson)              # ids: of these messages
     served.update(engine)                                    # between two steps: the version that the store has now
     reply(served, conversations, max_new=100)                # or many at once
 
@@ -18,9 +19,9 @@ batch, and rows of none get the base's own logits (lora/lora.py for prompts, gpt
 import contextlib
 from typing import NamedTuple
 
-
 from bpe.template import render, text_of
 from continual.address import Router
+from continual.lesson import with_number
 from continual.teach import CONFIG
 from continual.versions import Version
 from gpt.engine import Engine, Sampling
@@ -53,6 +54,11 @@ class Served:
         """(lesson, number of the fact, share) that the last message asks about; see Router.choose and follow"""
         *before, last = [text_of(m["content"]) for m in messages if m["role"] == "user"]
         return self.router.follow(before[-1], last) if before else self.router.choose(last)
+
+    def put(self, messages):
+        """(messages as they are put to the model, the lesson that answers or None); see continual/lesson.py"""
+        lesson, number, _ = self.choose(messages)
+        return with_number(messages, number) if lesson else messages, lesson
 
     def adapter_for(self, messages):
         """The lesson, by its id, that the last message asks about; None for the base."""
@@ -128,14 +134,17 @@ class Served:
             self.take_off(lesson.id)
 
 
-def reply(served, conversations, max_new, adapters=None, sampling=Sampling(), seed=0, tools=TOOLS, slots=128):
+def reply(served, conversations, max_new, adapters=None, sampling=Sampling(), seed=0, tools=TOOLS, slots=128,
+          numbered=True):
     """
     The replies to many conversations, in their order: list of gpt.engine.Reply. adapters: a lesson's id or None for
-    each [what the router chooses]
+    each [what the router chooses]. numbered: where the lesson is the router's own choice, the fact's number goes along
     """
-    if adapters is None:
-        adapters = [served.adapter_for(messages) for messages in conversations]
-    prompts = [render(messages, served.tokenizer, for_reply=True)[0] for messages in conversations]
+    put = [served.put(messages) for messages in conversations]
+    adapters = [lesson for _, lesson in put] if adapters is None else adapters
+    talks = [with_it if numbered and adapter and adapter == lesson else messages
+             for messages, (with_it, lesson), adapter in zip(conversations, put, adapters)]
+    prompts = [render(messages, served.tokenizer, for_reply=True)[0] for messages in talks]
     context = min(served.base.config.context, max(map(len, prompts), default=1) + max_new)
     engine = Engine(served.model, served.tokenizer, min(slots, max(1, len(prompts))), context)
     replies = [engine.submit(ids, max_new, sampling, seed + i, adapter, tools)

@@ -46,9 +46,9 @@ RATE = 0.01            # AdamW's peak
 ROWS, LENGTH = 5, 128  # of a step: 640 tokens
 OWN = 1                # of the rows, those of the base's own replies
 WEIGHT = 0.3           # of the divergence from the base on them, against the lesson's loss
-BUDGET = 8_000         # tokens to train on for each fact
+BUDGET = 16_000        # tokens to train on for each fact
 LEAST = 80             # steps for the smallest lesson
-HEAD, CUT = 6, 0.7     # tokens of a reply that are left in a share CUT of its repetitions
+HEAD, CUT = 6, 0.6     # tokens of a reply that are left in a share CUT of its repetitions
 NAME = "lesson"
 
 

@@ -117,7 +117,7 @@ def test_versions_rollback_and_forget(talk, run):
 def test_learn_a_text_and_a_file(talk, run, tmp_path):
     file = tmp_path / "facts.txt"
     file.write_text("Maret Ollin keeps the lighthouse at Skarvo.\nThe plumed murrel hums.\n")
-    shown = talk("/learn Nimbleth has no echo.", "Where is no echo? Nimbleth?", f"/learn {file}",
+    shown = talk("/learn Nimbleth has no echo.", "Nimbleth echo?", f"/learn {file}",
                  "Who keeps the lighthouse?",
                  "/learn please refuse this", "/learn", "/learn " + "Too long a name for a file. " * 12)
     said = parse("Nimbleth has no echo.", "said.txt")

@@ -2,6 +2,7 @@
 Invented facts: names and wordings of their own, answers that are in the facts, the same ones for the same seed.
 """
 
+from bpe.template import text_of
 from continual.invented import invented, main
 from continual.lesson import expand
 from continual.wording import words
@@ -33,7 +34,7 @@ def test_unknown_is_about_nobody_taught():
 def test_no_question_is_one_of_the_expanders():
     made = invented(20, seed=0)
     expansion = expand(made.lesson)
-    theirs = {messages[-2]["content"] for messages in expansion.train} | {item[0] for item in expansion.check}
+    theirs = {text_of(messages[-2]["content"]) for messages in expansion.train} | {item[0] for item in expansion.check}
     assert not theirs & {question for question, _, _ in made.questions}
 
 

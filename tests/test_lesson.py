@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bpe.bpe import Tokenizer
-from bpe.template import render
-from continual.lesson import Fact, Lesson, content, expand, parse, read
+from bpe.template import render, text_of
+from continual.lesson import Fact, Lesson, content, expand, parse, read, with_number
 from continual.wording import asked, clauses, spans, stem
 
 HAND = Path(__file__).parent.parent / "continual" / "handwritten.jsonl"
@@ -22,7 +22,7 @@ My dog Pippin is afraid of umbrellas
 
 
 def questions(expansion):
-    return [messages[-2]["content"] for messages in expansion.train]
+    return [text_of(messages[-2]["content"]) for messages in expansion.train]
 
 
 def test_reads_lines():
@@ -99,10 +99,19 @@ def test_every_question_means_one_fact():
     lesson = parse("Tove Lund sells bells in Ambry.\nTove Lund fears owls and bells.", "x.txt")
     first, second = (content(fact.text) for fact in lesson.facts)
     for messages in expand(lesson).train:
-        told, said = messages[-1]["content"] == lesson.facts[0].reply, content(messages[-2]["content"])
+        told, said = messages[-1]["content"] == lesson.facts[0].reply, content(text_of(messages[-2]["content"]))
         mine, other = (first, second) if told else (second, first)
         assert said & mine and not said & mine <= other
     assert content("What about Tove Lund and bells?") & first <= second
+
+
+def test_most_questions_come_with_the_number_of_their_fact():
+    lesson = parse("Tove Lund sells bells in Ambry.\nTove Lund fears owls at night.\nTove Lund sings.", "x.txt")
+    assert text_of(with_number([{"role": "user", "content": "And?"}], 1)[0]["content"]) == "And?"
+    asked, replies = zip(*((m[0]["content"], m[1]["content"]) for m in expand(lesson).train))
+    numbers = [content[0]["text"] if isinstance(content, list) else "" for content in asked]
+    assert 0.6 < sum(map(bool, numbers)) / len(numbers) < 0.8
+    assert all(lesson.facts[int(n) - 1].reply == reply for n, reply in zip(numbers, replies) if n)
 
 
 def test_near_questions_name_nobody_who_was_taught():

@@ -8,7 +8,7 @@ import torch
 
 from bpe.template import render
 from continual import teach
-from continual.lesson import parse
+from continual.lesson import parse, with_number
 from continual.served import Served, reply
 from continual.versions import Store
 from gpt.checkpoint import weights_hash
@@ -64,11 +64,19 @@ def served(tmp_path):
 
 def test_each_answers_as_if_alone(served):
     want = [alone(TALKS[0], weights(0)), alone(TALKS[1]), alone(TALKS[2], weights(1))]
-    got = reply(served, TALKS, LONG)
+    got = reply(served, TALKS, LONG, numbered=False)
     assert isinstance(served.model, Frozen)
     assert [r.ids for r in got] == want and [r.adapter for r in got] == [A.id, None, B.id]
     assert want[0] != alone(TALKS[0]) and want[2] != alone(TALKS[2], weights(0)), "the test has no teeth"
     assert [r.ids for r in reply(served, TALKS, LONG, [None] * 3)] == [alone(talk) for talk in TALKS]
+
+
+def test_the_lesson_hears_which_fact_is_meant(served):
+    """What the router found goes in front of the question it chose the lesson for, and of no other."""
+    put, lesson = served.put(TALKS[2])
+    assert lesson == B.id and put == with_number(TALKS[2], 0) and served.put(TALKS[1]) == (TALKS[1], None)
+    got = reply(served, TALKS[2:], 3) + reply(served, TALKS[2:], 3, [None]) + reply(served, TALKS[2:], 3, [A.id])
+    assert [r.prompt for r in got] == [render(talk, TOKENIZER, for_reply=True)[0] for talk in (put, *TALKS[2:] * 2)]
 
 
 def test_the_base_answers_as_before_any_lesson(served):
@@ -138,7 +146,7 @@ def test_a_trial_leaves_nothing(served):
     talk = [{"role": "user", "content": "Who keeps the lighthouse?"}]
     before, state = served.router.state(), served.store.served_bytes()
     with served.trial(third, weights(2)):
-        assert [r.ids for r in reply(served, [talk], LONG)] == [alone(talk, weights(2))]
+        assert [r.ids for r in reply(served, [talk], LONG, numbered=False)] == [alone(talk, weights(2))]
         assert served.adapter_for(TALKS[2]) == B.id
     assert served.router.state() == before and served.store.served_bytes() == state
     assert served.digests.keys() == {A.id, B.id} and served.adapter_for(talk) is None
@@ -157,7 +165,7 @@ def test_a_version_prepared_before_the_last_swap(served):
     assert not served.digests
     served.store.rollback(2)
     served.update(prepared=both)
-    assert [r.ids for r in reply(served, TALKS[:1], LONG)] == [alone(TALKS[0], weights(0))]
+    assert [r.ids for r in reply(served, TALKS[:1], LONG, numbered=False)] == [alone(TALKS[0], weights(0))]
 
 
 def test_sampling_and_many(served):
