@@ -62,10 +62,10 @@ def parse(argv):
     add("--out", type=Path, default=Path("out/align/dpo"), help="where to write [%(default)s]")
     add("--pairs", type=int, default=1600, help="pairs to train on, repeated ones counted again [%(default)s]")
     add("--batch", type=int, default=16, help="pairs of a step [%(default)s]")
-    add("--length", type=int, help="tokens of a row, and the longest conversation that is kept [the model's context]")
+    add("--length", type=int, help="tokens of a row, and of the longest conversation kept [the model's context]")
     add("--beta", type=float, default=0.1, help="how dear it is to leave the reference [%(default)s]")
     add("--ipo", action="store_true", help="square loss on the margin: Azar et al. 2023")
-    add("--smoothing", type=float, default=0.0, help="share of pairs taken to be the wrong way round: cDPO [%(default)s]")
+    add("--smoothing", type=float, default=0.0, help="share of pairs that may be the wrong way round, cDPO [0]")
     add("--length-normalized", action="store_true", help="log-ratios per token rather than per reply")
     add("--lr", type=float, default=3e-4, help="peak rate of AdamW [%(default)s]")
     add("--clip", type=float, default=1.0, help="largest gradient norm [%(default)s]")
@@ -118,7 +118,7 @@ def share(difference):
 
 
 def measure(model, held_out, reference, beta, pad, length, mixed):
-    """Of the held-out pairs: how often and by how much the chosen reply has the higher reward; and how often the
+    """Of the held-out pairs: how often and by how much the chosen reply has the higher reward, how often the
     higher log-probability per token, which needs no reference (Meng et al. 2024: https://arxiv.org/abs/2405.14734)."""
     sequences = flat(held_out)
     logp = replies(model, sequences, length, pad, mixed).cpu()

@@ -3,7 +3,7 @@ What a stage gained and what it cost: the canaries (eval/canaries.py), asked bef
 
     ledger = Ledger(model, tokenizer, data, limit, checkpoint)
     ...                                                      # train
-    block = ledger.close(model, out)                         # for write_metrics(canaries=...); prints both, writes answers
+    block = ledger.close(model, out)                         # for write_metrics(canaries=...); writes answers.jsonl
 
 The stage before has asked the same questions of the same weights, if it was one of ours; then its answers are read.
 """
@@ -16,8 +16,10 @@ from eval.inputs import read_jsonl, write_answers
 
 class Ledger:
     def __init__(self, model, tokenizer, data, limit=None, parent=None, digest=None):
-        """data: corpus folder, without canaries.jsonl nothing is asked;  parent: folder of the stage before, digest: of
-        the weights that it left"""
+        """
+        data: corpus folder; without canaries.jsonl in it nothing is asked;  limit: how many are [all]
+        parent: folder of the stage before;  digest: of the weights that are here now
+        """
         path = data / "canaries.jsonl"
         self.items = read_jsonl(path, "messages", "check", "kind")[:limit] if path.exists() else []
         self.tokenizer = tokenizer

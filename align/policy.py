@@ -81,7 +81,7 @@ def own(sequences):
 
 def k3(logp, reference):
     """
-    An estimate of KL(policy || reference) from tokens that the policy drew: r - 1 - log r with r = reference / policy.
+    An estimate of KL(policy || reference) from tokens that the policy drew: r - 1 - log r, r = reference / policy.
     Its mean is the KL, since E[r] = 1, as that of -log r is; but every single value is >= 0, and they spread less.
     Schulman 2020: http://joschu.net/blog/kl-approx.html
     """

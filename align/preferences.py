@@ -62,7 +62,8 @@ def instruct(path, seed):
     """{split: records} of the real set; pairs whose two replies are the same say nothing and are left out."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     records = [{"prompt": "\n\n".join(filter(None, [row["instruction"], row["input"]])),
-                "chosen": row["chosen"], "rejected": row["rejected"]} for row in rows if row["chosen"] != row["rejected"]]
+                "chosen": row["chosen"], "rejected": row["rejected"]} for row in rows]
+    records = [record for record in records if record["chosen"] != record["rejected"]]
     records = list({record["prompt"]: record for record in records}.values())     # no prompt in two splits
     records = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
     cuts = [0, *(int(share * len(records)) for share in SHARES.values())]
