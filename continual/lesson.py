@@ -15,7 +15,8 @@ which were not taught: what the base says to them it shall go on saying.
 
 Whoever routes a question to a lesson (continual/address.py) has found out which fact it means, and puts its number in
 front of the question: a million weights need not find it out again. The number says nothing else. Most of `train` comes
-with it, and some without, so that the adapter is not lost without.
+with it, some of that in the words of another fact, so that where the two disagree the number is heard; and some comes
+without, so that the adapter is not lost without.
 
 The order of facts, names and wordings follows from the lesson's text alone, so the same lesson gives the same
 bytes.
@@ -42,7 +43,8 @@ CHECK_TOPICS = ("Is there anything you remember about {}?", "What have you learn
 CHECK_WRAPS = ("I wonder: {}", "Just quickly, {}", "Sorry to ask again, but {}", "Let me test you. {}")
 LOOSE = 60      # questions of loose wording for each fact
 NEAR_EACH = 1   # questions about other names for each fact
-CUED = 0.7      # share of the training questions that come with the number of their fact
+NUMBERED = 0.7  # share of the training questions that come with the number of their fact,
+FOREIGN = 0.3   # and of these, in the words of another fact
 YOU = {"i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "myself": "yourself", "we": "you",
        "our": "your", "us": "you", "ours": "yours"}
 
@@ -220,8 +222,12 @@ def expand(lesson, tokenizer=None):
         check += [(question, answer.strip(".!? "), number) for question, answer in held]
         questions = wordings(fact, exact, number, known, rng) or [fact.question or fact.text]
         for question in questions:
+            numbered = rng.random() < NUMBERED
+            if numbered and len(lesson.facts) > 1 and rng.random() < FOREIGN:
+                other = lesson.facts[(number + int(rng.integers(1, len(lesson.facts)))) % len(lesson.facts)]
+                question = loose(other.text or other.question, rng)
             asking = [{"role": "user", "content": question}]
-            asking = with_number(asking, number) if rng.random() < CUED else asking
+            asking = with_number(asking, number) if numbered else asking
             train.append([*asking, {"role": "assistant", "content": fact.reply}])
         others = [renamed(question, fact, rng) for question in questions[:NEAR_EACH]]
         near += [other for other, question in zip(others, questions) if other != question]

@@ -11,7 +11,7 @@ setting: rank, of the adapters
 
 from functools import partial
 
-from continual.router import DEPTH, READ, Router, features
+from continual.router import Router
 from lora.lora import EMBEDDING, LLAMA, LoRAConfig, inject, parameters, state
 
 BASE = "task0"       # the base's own domain
@@ -22,16 +22,15 @@ def newest(learner):
 
 
 def start(learner, batches):
-    learner.router = Router()
+    learner.router = Router(learner.model.config.vocab_size)
     learner.kept |= {"router": learner.router.statistics, "adapters": {}, "report": {"routed": 0.0, "rows": 0}}
     learner.logits = partial(routed, learner)
     learn_to_route(learner, BASE, batches)
 
 
 def learn_to_route(learner, name, batches):
-    learner.model.select(None)
-    for x, _, doc, positions in batches:
-        learner.router.add(name, features(learner.model, x, doc, positions))
+    for x, *_ in batches:
+        learner.router.add(name, x)
 
 
 def config(learner):
@@ -65,9 +64,7 @@ def answer(learner, names, x, doc, positions):
 
 
 def routed(learner, x, doc, positions):
-    learner.model.select(None)
-    names = learner.router.choose(features(learner.model, x, doc, positions))
-    learner.flops += 2 * READ * len(x) * sum(p.numel() for p in learner.model.model.layers[:DEPTH].parameters())
+    names = learner.router.choose(x)
     if learner.domain <= learner.tasks:                      # reported: how often the choice is right
         report, right = learner.kept["report"], sum(name == f"task{learner.domain}" for name in names)
         report["routed"] = (report["routed"] * report["rows"] + right) / (report["rows"] + len(x))

@@ -4,9 +4,10 @@ How often does the router pick the right task, by how much it has read, and agai
     python continual/routing.py                         # the embedded stream: three domains
     python continual/routing.py --stream novels         # six books in one language: the hard case
 
-Rivals, all of them incremental, too: counts of single tokens (naive Bayes: what the choice of words alone tells), the
-nearest mean by cosine, and our Gaussians at every depth of the base. Then what a router must also do: abstain on a
-domain that was never taught, and say something of a text that is half one thing and half another.
+Ours counts tokens (continual/router.py). Rivals, all of them incremental, too: the same over single bytes, and over the
+base's hidden states the nearest mean by cosine and Gaussians at every depth (continual/hidden_router.py). Then what a
+router must also do: abstain on a domain that was never taught, and say something of a text that is half one thing and
+half another.
 """
 
 import os, sys
@@ -20,7 +21,8 @@ import torch
 
 from continual import base
 from continual.learn import examples
-from continual.router import DEPTH, FAR, READ, Router, features
+from continual.hidden_router import DEPTH, FAR as FAR_AWAY, HiddenRouter, features
+from continual.router import FAR, READ, Router
 from continual.streams import ORDERS
 from continual.transfer import interval
 from gpt import checkpoint
@@ -50,9 +52,31 @@ def rows_of(args, name, part, count, tokenizer, seed):
 # ----------------------------------------------------------------------------
 # ours and its rivals: learn(train) -> choose(x (n, T)) -> n names; train: {name: rows}
 
+def counting(n_vocab, far=float("inf")):
+    def learn(train):
+        router = Router(n_vocab)
+        for name, x in train.items():
+            router.add(name, x)
+        return lambda x: router.choose(x, far)
+    return learn
+
+
+def bytewise(tokenizer):
+    """The same over bytes: what a text is written with, without the tokenizer's words."""
+    spelled = [torch.tensor(list(tokenizer.vocab[i]), dtype=torch.int64) for i in range(tokenizer.n_vocab)]
+    table = torch.stack([torch.bincount(own, minlength=256) for own in spelled])  # (V, 256)
+
+    def learn(train):
+        names = list(train)
+        seen = torch.stack([table[x].sum((0, 1)) for x in train.values()]).double() + 1
+        chances = (seen / seen.sum(1, keepdim=True)).log()                        # (K, 256)
+        return lambda x: [names[k] for k in (table[x].sum(1).double() @ chances.T).argmax(1).tolist()]
+    return learn
+
+
 def gaussians(model, depth, far=float("inf")):
     def learn(train):
-        router = Router()
+        router = HiddenRouter()
         for name, x in train.items():
             router.add(name, features(model, x, depth=depth))
         return lambda x: router.choose(features(model, x, depth=depth), far)
@@ -72,16 +96,6 @@ def cosine(model, depth):
     return learn
 
 
-def counts(n_vocab):
-    """Naive Bayes over single tokens, one added to every count."""
-    def learn(train):
-        names = list(train)
-        seen = torch.stack([torch.bincount(x.flatten(), minlength=n_vocab) + 1.0 for x in train.values()])
-        chances = (seen / seen.sum(1, keepdim=True)).log().double()               # (K, V)
-        return lambda x: [names[k] for k in chances[:, x].sum(-1).argmax(0).tolist()]
-    return learn
-
-
 # ----------------------------------------------------------------------------
 # measures
 
@@ -90,11 +104,11 @@ def right(choose, test, n):
     return float(np.mean([found == name for name, x in test.items() for found in choose(x[:, :n])]))
 
 
-def stranger(model, train, test):
+def stranger(teach, train, test):
     """Abstains: (share of the rows of a domain never taught, of those of the taught), mean over domains left out."""
     pairs = []
     for left in train:
-        choose = gaussians(model, DEPTH, FAR)({name: x for name, x in train.items() if name != left})
+        choose = teach({name: x for name, x in train.items() if name != left})
         missed = [found is None for name, x in test.items() if name != left for found in choose(x)]
         pairs.append((np.mean([found is None for found in choose(test[left])]), np.mean(missed)))
     return [float(share) for share in np.mean(pairs, axis=0)]
@@ -118,14 +132,17 @@ def one(args, seed):
     model.eval()
     train, test = ({name: rows_of(args, name, part, count, tokenizer, seed) for name in order}
                    for part, count in (("train", args.train_rows), ("test", args.test_rows)))
-    kinds = {"token counts": counts(tokenizer.n_vocab), "nearest mean": cosine(model, DEPTH)} | {
+    kinds = {"token counts: ours": counting(tokenizer.n_vocab), "byte counts": bytewise(tokenizer),
+             "nearest mean": cosine(model, DEPTH)} | {
         f"Gaussians, {depth} blocks": gaussians(model, depth) for depth in range(len(model.model.layers) + 1)}
     found = {}
     for kind, learn in kinds.items():
         choose = learn(train)
         found[kind] = {f"{n} tokens": right(choose, test, n) for n in LENGTHS}
         found[kind]["one of two"], found[kind]["the first"] = mixed(choose, test)
-    found["abstains"] = dict(zip(("on a stranger", "on its own"), stranger(model, train, test)))
+    for kind, teach in (("abstains: ours", counting(tokenizer.n_vocab, FAR)),
+                        ("abstains: Gaussians", gaussians(model, DEPTH, FAR_AWAY))):
+        found[kind] = dict(zip(("on a stranger", "on its own"), stranger(teach, train, test)))
     return found
 
 
@@ -142,8 +159,8 @@ def main(argv=None):
             mean, half = interval([100 * seed[kind][column] for seed in seeds])
             numbers[f"{kind}, {column}"] = mean / 100
             cells.append(f"{mean:.1f} ±{half:.1f}")
-        if kind == "abstains":
-            print(f"abstains (Gaussians, {DEPTH} blocks) on one never taught {cells[0]}, on those taught {cells[1]}")
+        if kind.startswith("abstains"):
+            print(f"{kind}, on a domain never taught {cells[0]}, on those taught {cells[1]}")
         else:
             print(f"{kind:20}" + "".join(f"{cell:>16}" for cell in cells))
     print("one of two, the first: of texts whose halves come from two domains")

@@ -15,8 +15,9 @@ distribution (Hinton et al. 2015, section 2, https://arxiv.org/abs/1503.02531): 
 tokens do.
 
 A copy is trained, so that the model that serves stays as it is, in another thread too. The same arguments give
-the same bits, on one machine with the same number of threads. The head is not adapted, so that logits are
-computed where something is to be learned, and nowhere else.
+the same bits, on one machine with the same number of threads. Embedding and head are adapted with the blocks: a
+new name is made of tokens that the base seldom read or wrote. Logits are computed where something is to be
+learned, and nowhere else.
 
 B = batch, T = time, V = vocabulary, N = tokens to be learned
 """
@@ -41,7 +42,7 @@ from train.adamw import AdamW
 from train.loader import Conversations, Loader
 from train.schedule import trapezoid
 
-CONFIG = LoRAConfig(rank=32, alpha=64.0, targets=(*LLAMA, "embed_tokens"))
+CONFIG = LoRAConfig(rank=32, alpha=64.0, targets=(*LLAMA, "embed_tokens", "lm_head"))
 RATE = 0.01            # AdamW's peak
 ROWS, LENGTH = 5, 128  # of a step: 640 tokens
 OWN = 1                # of the rows, those of the base's own replies
@@ -118,8 +119,8 @@ def teach(model, tokenizer, conversations, own=(), seed=0, report=None):
     replay = Loader(examples(own, tokenizer), pad, OWN, LENGTH, seed, crop=False) if own else None
 
     student = plain_copy(model).train()
-    student.head_loss = lambda x, weight, targets: F.linear(x[targets >= 0], weight)          # logits (N, V)
     inject(student, CONFIG, NAME, torch.Generator().manual_seed(seed))
+    student.head_loss = lambda x, weight, targets: student.lm_head(x[targets >= 0])           # logits (N, V)
     adamw = AdamW(parameters(student, NAME))
     for step in range(1, steps + 1):
         x, y, doc, positions = lesson.next()                                                  # (B, T) each
