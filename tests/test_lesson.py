@@ -99,6 +99,8 @@ def test_every_question_means_one_fact():
     lesson = parse("Tove Lund sells bells in Ambry.\nTove Lund fears owls and bells.", "x.txt")
     first, second = (content(fact.text) for fact in lesson.facts)
     for messages in expand(lesson).train:
+        if isinstance(messages[-2]["content"], list):        # it has its fact's number, and perhaps another's words
+            continue
         told, said = messages[-1]["content"] == lesson.facts[0].reply, content(text_of(messages[-2]["content"]))
         mine, other = (first, second) if told else (second, first)
         assert said & mine and not said & mine <= other
@@ -106,12 +108,14 @@ def test_every_question_means_one_fact():
 
 
 def test_most_questions_come_with_the_number_of_their_fact():
-    lesson = parse("Tove Lund sells bells in Ambry.\nTove Lund fears owls at night.\nTove Lund sings.", "x.txt")
+    lesson = parse("Tove Lund sells bells in Ambry.\nMaret Ollin fears owls at night.\nBrigt Halm sings.", "x.txt")
     assert text_of(with_number([{"role": "user", "content": "And?"}], 1)[0]["content"]) == "And?"
     asked, replies = zip(*((m[0]["content"], m[1]["content"]) for m in expand(lesson).train))
     numbers = [content[0]["text"] if isinstance(content, list) else "" for content in asked]
     assert 0.6 < sum(map(bool, numbers)) / len(numbers) < 0.8
     assert all(lesson.facts[int(n) - 1].reply == reply for n, reply in zip(numbers, replies) if n)
+    mine = [bool(content(text_of(a)) & content(reply)) for a, n, reply in zip(asked, numbers, replies) if n]
+    assert 0.6 < sum(mine) / len(mine) < 0.9, "some are in the words of another fact"
 
 
 def test_near_questions_name_nobody_who_was_taught():
