@@ -113,8 +113,8 @@ class Learning(threading.Thread):
         if not is_file(path):
             path = Path(self.folder.name) / "said.txt"
             path.write_text(what + "\n", encoding="utf-8")
-        command = ["nice", "-n", "10", sys.executable, "-u", ROOT / "continual/live.py", "--teach", path,
-                   "--from", "the terminal chat", "--checkpoint", args.checkpoint, "--out", args.live]
+        command = [sys.executable, "-u", ROOT / "continual/live.py", "--teach", path, "--from", "the terminal chat",
+                   "--checkpoint", args.checkpoint, "--data", args.live.parent / "corpus", "--out", args.live]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
                                         errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT,
