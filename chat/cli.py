@@ -254,6 +254,7 @@ def converse(worker, args):
 def reply(worker, args, messages, turn):
     """Fit the conversation into the context and answer it; returns the content parts, [] where none came."""
     longest = args.max_new or worker.context
+    worker.refresh()
     messages, lesson, about = source(worker, messages)
     try:
         ids, dropped = session.fit(messages, worker.tokenizer, worker.room(longest))

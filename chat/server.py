@@ -12,7 +12,8 @@ Serve a checkpoint over HTTP in the shape of OpenAI's API, and one page to talk 
 
 Beyond OpenAI's fields: `tool_events` on a message or delta, [{"type": "call" | "result", "text", "at"}],
 at = characters of `content` before it; a message sent back with them reads to the model as it was
-written. `dropped_messages` counts the oldest messages that no longer fit into the context.
+written. `dropped_messages` counts the oldest messages that no longer fit into the context. `lesson` names the lesson
+that answered (continual/live.md), if one did; what is taught while the server runs serves from the next request on.
 
 Left out on purpose: n > 1, logprobs, the client's own tools, API keys, more than one model.
 """
@@ -44,6 +45,7 @@ except ImportError as error:
 
 from chat import session
 from chat.worker import load
+from continual.versions import StoreError
 from gpt.engine import Sampling
 
 PAGE = Path(__file__).with_name("page.html")
@@ -172,6 +174,12 @@ async def listen(worker, ids, **options):
         worker.cancel(answer)
 
 
+def taught(worker, messages):
+    """(messages as they are put to the model, the lesson that answers or None): what it has been taught by now"""
+    worker.refresh()
+    return worker.served.put(messages) if worker.served else (messages, None)
+
+
 def usage(prompt, made):
     return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
 
@@ -255,6 +263,7 @@ def create(worker, about, *, temperature=0.7, top_p=0.9, limit=256 * 1024):
         longest = body.max_completion_tokens or body.max_tokens or worker.context
         messages = [message.plain() for message in body.messages]
         try:
+            messages, lesson = await run_in_threadpool(taught, worker, messages)
             ids, dropped = await run_in_threadpool(session.fit, messages, worker.tokenizer, worker.room(longest))
         except session.TooLong as error:
             return failure(400, str(error), "messages", "context_length_exceeded")
@@ -262,10 +271,10 @@ def create(worker, about, *, temperature=0.7, top_p=0.9, limit=256 * 1024):
             return failure(422, str(error), "messages")
         sampling = Sampling(temperature=temperature if body.temperature is None else body.temperature,
                             top_p=top_p if body.top_p is None else body.top_p)
-        events = listen(worker, ids, max_new=longest, sampling=sampling,
+        events = listen(worker, ids, max_new=longest, sampling=sampling, adapter=lesson,
                         seed=secrets.randbits(63) if body.seed is None else body.seed, stop=body.stops())
         frame = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": about["model"],
-                 "system_fingerprint": f"fp_{about['hash'][:12]}"}
+                 "system_fingerprint": f"fp_{about['hash'][:12]}", "lesson": lesson}
         if not body.stream:
             return await whole(request, events, frame, len(ids), dropped)
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -280,6 +289,7 @@ def create(worker, about, *, temperature=0.7, top_p=0.9, limit=256 * 1024):
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--checkpoint", type=Path, default=Path("out/tinyworld/model"), help="[%(default)s]")
+    p.add_argument("--live", type=Path, help="folder of what it is taught [live, beside the checkpoint]")
     p.add_argument("--host", default="127.0.0.1", help="address to listen on, 0.0.0.0 for all [%(default)s]")
     p.add_argument("--port", type=int, default=8000, help="0 takes a free one [%(default)s]")
     p.add_argument("--temperature", type=float, default=0.7, help="where a request names none [%(default)s]")
@@ -303,7 +313,11 @@ def listen_on(host, port):
 def main(argv=None):
     args = parse(argv)
     listening = listen_on(args.host, args.port)
-    worker, about = load(args.checkpoint, args.slots, args.threads)
+    try:
+        worker, about = load(args.checkpoint, args.slots, args.threads, args.live or args.checkpoint.parent / "live")
+    except StoreError as error:                              # the model was made anew: it serves without them
+        print(error, file=sys.stderr)
+        worker, about = load(args.checkpoint, args.slots, args.threads)
     app = create(worker, about, temperature=args.temperature, top_p=args.top_p)
     host, port = listening.getsockname()[:2]
     print(f"{about['model']}: http://{host}:{port}  (Ctrl-C stops)", flush=True)

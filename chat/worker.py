@@ -12,7 +12,7 @@ adapter it began with.
 
     messages, lesson = worker.served.put(messages)           # None: the base
     worker.ask(..., adapter=lesson)
-    worker.swap()
+    worker.refresh()                                         # or swap(), where it is known to have changed
 
 The last event of an answer, delivered once whatever happens, is
     {"type": "end", "reason": "stop" | "length" | "cancelled" | "error", "tokens": how many were made}
@@ -76,6 +76,11 @@ class Worker(threading.Thread):
         prepared, done = self.served.prepare(), threading.Event()
         self.orders.put(lambda: (self.served.update(self.engine, prepared), done.set()))
         done.wait()
+
+    def refresh(self):
+        """Swap if the folder of lessons has another version by now, whoever taught it."""
+        if self.served and self.served.store.current() != self.served.version:
+            self.swap()
 
     def cancel(self, answer=None):
         """End an answer, or all of them, and free the slots; nothing happens where it has ended."""

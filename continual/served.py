@@ -57,7 +57,8 @@ class Served:
 
     def put(self, messages):
         """(messages as they are put to the model, the lesson that answers or None); see continual/lesson.py"""
-        lesson, number, _ = self.choose(messages)
+        asked = messages and messages[-1]["role"] == "user"  # what else there is the template will say
+        lesson, number, _ = self.choose(messages) if asked else (None, None, 0.0)
         return with_number(messages, number) if lesson else messages, lesson
 
     def adapter_for(self, messages):

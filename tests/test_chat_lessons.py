@@ -139,3 +139,28 @@ def other(folder):
     store = Store(folder.parent / "other", "0dd" * 20)
     store.add(A, weights(0))
     return store.folder
+
+
+def test_the_server_answers_from_what_is_taught_and_forgotten(run):
+    """A lesson answers from the next request on after it was taught, by whomever, and not any more once forgotten."""
+    pytest.importorskip("fastapi"), pytest.importorskip("httpx")
+    from fastapi.testclient import TestClient
+    from chat import server
+    path, store = run
+    worker, about = load(path, 2, live=store.folder)
+
+    def lesson(*texts):
+        messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+        reply = client.post("/v1/chat/completions", json={"messages": messages, "temperature": 0, "max_tokens": 3})
+        return reply.json()["lesson"] if reply.status_code == 200 else reply.status_code
+
+    try:
+        client = TestClient(server.create(worker, about))
+        assert lesson("zorvexes?") == A.id and lesson("Hi") is None and lesson("zorvexes?", "yes") == 422
+        third = parse("Maret Ollin hums.", "c.txt")
+        store.add(third, weights(2))
+        assert lesson("Maret Ollin?") == third.id
+        store.forget(A.id)
+        assert lesson("zorvexes?") is None
+    finally:
+        worker.close()
