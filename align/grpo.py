@@ -6,7 +6,7 @@ Group relative policy optimization: a model practises problems whose answers a r
     python align/grpo.py ... --steps 2 --problems 4 --group 4    # seconds, to see that it runs
     torchrun --nproc-per-node 2 align/grpo.py ...            # each rank practises its share of the problems
 
-Each step draws a group of replies to each of some problems, with the calculator at work inside them (align/rollout.py),
+Each step draws a group of replies to each of some problems, the calculator at work inside them (align/rollout.py),
 and rewards them by rule (align/rewards.py). The policy gradient is the mean of grad log p(reply) times its reward; to
 take a baseline from the reward leaves that mean as it is, and takes away variance. PPO learns the baseline with a
 second network. GRPO takes the mean of the group:
@@ -74,6 +74,7 @@ def parse(argv):
     add("--normalize", choices=NORMALIZE, default="dapo", help="how tokens are weighed: see weights() [%(default)s]")
     add("--clip-ratio", type=float, default=0.2, help="how far a token's ratio may pay to move from 1 [%(default)s]")
     add("--beta", type=float, default=0.01, help="of the KL to the reference [%(default)s]")
+    add("--unbiased-kl", action="store_true", help="the KL's own gradient: see token_loss()")
     add("--lr", type=float, default=3e-4, help="peak rate of AdamW [%(default)s]")
     add("--clip", type=float, default=1.0, help="largest gradient norm [%(default)s]")
     add("--rows", type=int, default=16, help="rows that go through the model at once [%(default)s]")
@@ -113,15 +114,19 @@ def weights(lengths, normalize, max_new, samples, tokens):
     return torch.full(lengths.shape, 1 / (tokens if normalize == "dapo" else samples * max_new))
 
 
-def token_loss(logp, old, reference, advantage, clip_ratio, beta):
+def token_loss(logp, old, reference, advantage, clip_ratio, beta, unbiased_kl=False):
     """
     (N,) from log-probabilities now, when drawn and under the reference, and the advantage of each token's sample.
     The minimum is pessimistic: a ratio outside the range earns nothing more, but a loss it makes is felt in full.
     Schulman et al. 2017, eq. 7: https://arxiv.org/abs/1707.06347
+
+    The mean of k3 is KL(policy || reference), but the mean of its gradient is that of KL(reference || policy), as the
+    tokens are drawn from a policy that moves as well. Times the ratio it is right:
+    DeepSeek-V3.2 2025, section 3.1, https://arxiv.org/abs/2512.02556
     """
     ratio = (logp - old).exp()
     surrogate = torch.min(ratio * advantage, ratio.clamp(1 - clip_ratio, 1 + clip_ratio) * advantage)
-    return -surrogate + beta * k3(logp, reference)
+    return -surrogate + beta * k3(logp, reference) * (ratio if unbiased_kl else 1)
 
 
 # ----------------------------------------------------------------------------
@@ -166,7 +171,8 @@ def improve(args, model, reference, adamw, factor, sequences, rewards, total, gu
         outside = ((logp - old).exp() - 1).abs() > args.clip_ratio
         for i, x in enumerate((k3(logp, ref).sum().item(), outside.sum().item(), len(logp))):
             sums[i] += x
-        return (weight[owner] * token_loss(logp, old, ref, advantage[owner], args.clip_ratio, args.beta)).sum()
+        each = token_loss(logp, old, ref, advantage[owner], args.clip_ratio, args.beta, args.unbiased_kl)
+        return (weight[owner] * each).sum()
 
     for _ in range(args.updates):
         loss, norm = descend(model, [(adamw, args.lr)], parts, loss_of, factor, args.clip, guard, mixed, world)
@@ -197,7 +203,8 @@ def train(args, model, reference, problems, look, tokenizer, info, mixed, world)
                                               total, guard, mixed, world, pad)
         clock.tokens += total["passes"] + world.sum(torch.tensor(passes)).item()
         numbers |= {name: total[name] / total["samples"] for name in ("reward", *WEIGHTS, "ended")}
-        numbers |= {"entropy_nats": total["surprise"] / total["tokens"], "groups_used": total["groups"] / args.problems,
+        numbers |= {"entropy_nats": total["surprise"] / total["tokens"],
+                    "groups_used": total["groups"] / args.problems,
                     "tokens_per_reply": total["tokens"] / total["samples"], "gradient_norm": norm}
         last = done == args.steps
         if last or done % args.eval_every == 0:

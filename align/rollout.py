@@ -5,7 +5,7 @@ Replies drawn from the policy itself, with the calculator at work inside them, a
     sequences = [own_tokens(reply) for reply in drawn]                   # (ids, mask) for align/policy.py
 
 The engine answers a call and feeds the result back as if the model had written it. The model has not: those tokens
-are no action of the policy, so the mask is 0 on them and they carry no gradient, though what follows is read with them.
+are no action of the policy, so the mask is 0 on them and they carry no gradient, though what follows reads them.
 Replies are drawn at temperature 1 and without cuts on purpose: they come from the policy whose gradient is wanted.
 """
 
