@@ -106,10 +106,11 @@ def curves(path, runs, order):
         axis.axvline(k * steps, color="#888888", linewidth=0.8, linestyle=":")
         axis.text((k + 0.5) * steps, 1.01, name, transform=axis.get_xaxis_transform(), ha="center", fontsize=9)
     axis.set_yscale("log")
-    ticks = [tick for tick in (1, 1.5, 2, 3, 4, 6, 8, 12) if axis.get_ylim()[0] < tick < axis.get_ylim()[1]]
+    bottom, top = axis.get_ylim()
+    ticks = [tick for tick in plt.MaxNLocator(7).tick_values(bottom, top) if bottom < tick < top]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
-    low, high = map(math.log, axis.get_ylim())
+    low, high = math.log(bottom), math.log(top)
     place = low                                              # labels at the right end, pushed apart
     for value, name, colour in sorted(ends):
         place = max(place + (high - low) / 34, math.log(value))
