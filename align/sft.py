@@ -2,10 +2,15 @@
 Supervised fine-tuning: a pretrained model learns to answer, to call the calculator, and to stop.
 
     python align/sft.py --checkpoint out/tinyworld/pretrain/run --data out/tinyworld/corpus
+    python align/sft.py ... --unmasked                       # the loss on every token, to compare
+    python align/sft.py ... --keep arithmetic=0.05           # a twentieth of these, so that align/grpo.py has room
+    python align/sft.py ... --keep rest=0 arithmetic=1       # nothing but these
 
 The loss is on exactly the assistant's own tokens and its <|end|>: not on the question, not on what
-the calculator returned. Conversations are packed and do not see each other. The canaries are asked
-before and after. The same command continues a run that was killed, to the same bits.
+the calculator returned. Conversations are packed and do not see each other. The data is a jsonl of
+{"messages": [...], "kind": ...}, with a system message or without, of any number of turns; the kind is
+needed for --keep alone. The canaries are asked before and after. The same command continues a run that
+was killed, to the same bits.
 """
 
 import os, sys
@@ -19,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from align.ledger import Ledger
 from bpe.template import render
-from eval import canaries
-from eval.inputs import load_model, read_jsonl, write_answers
+from eval.inputs import load_model, read_jsonl
 from gpt import checkpoint
 from train.adamw import AdamW
 from train.device import device, prepare
@@ -52,26 +57,51 @@ def parse(argv):
     add("--save-every", type=int, default=100, help="steps between checkpoints [%(default)s]")
     add("--log-every", type=int, default=20, help="steps between lines on the console [%(default)s]")
     add("--canaries", type=int, help="how many of the canaries to ask [all]")
-    return p.parse_args(argv)
+    add("--unmasked", action="store_true", help="learn to predict questions and results as well")
+    add("--keep", nargs="+", default=[], metavar="KIND=SHARE", help="take this share of a kind, or of the `rest` [all]")
+    args = p.parse_args(argv)
+    try:
+        kept = {kind: float(share) for kind, share in (word.split("=") for word in args.keep)}
+    except ValueError:
+        kept = {"": 2}
+    if not all(0 <= share <= 1 for share in kept.values()):
+        p.error("--keep takes words like arithmetic=0.05, with a share from 0 to 1")
+    return args
 
 
-def conversations(path, tokenizer, length):
+def thinned(records, keep):
+    """
+    The records, of each kind only the share that `keep`, words KIND=SHARE, leaves, evenly spread; None for one that is
+    left out, so that a line keeps its number.
+    """
+    shares, seen = {kind: float(share) for kind, share in (word.split("=") for word in keep)}, {}
+    for record in records:
+        kind = record.get("kind")
+        share, n = shares.get(kind, shares.get("rest", 1.0)), seen.get(kind, 0)
+        seen[kind] = n + 1
+        yield record if int((n + 1) * share) > int(n * share) else None
+
+
+def conversations(path, tokenizer, length, keep=()):
     """
     [(ids, mask)] of a jsonl of {"messages": [...]}, and how many were left out for being longer than
     length + 1 tokens (cut, they would teach not to stop). Exits naming the line of a malformed one.
     """
     kept, long = [], 0
-    for n, record in enumerate(read_jsonl(path, "messages"), 1):
+    for n, record in enumerate(thinned(read_jsonl(path, "messages"), keep), 1):
+        if record is None:
+            continue
         try:
             ids, mask = render(record["messages"], tokenizer)
         except ValueError as e:
-            sys.exit(f"{path}, conversation {n}: {e}. Correct or remove it.")
+            sys.exit(f"{path}, line {n}: {e}. Correct or remove it.")
         if len(ids) > length + 1:
             long += 1
         else:
             kept.append((np.array(ids), np.array(mask, dtype=bool)))
     if not kept:
-        sys.exit(f"{path} holds no conversation of at most {length + 1} tokens. Give other data, or a larger --length.")
+        sys.exit(f"{path} holds no conversation of at most {length + 1} tokens. Give other data, a larger --length, "
+                 "or more to --keep.")
     return kept, long
 
 
@@ -120,7 +150,9 @@ def main(argv=None):
     model, tokenizer, info = load_model(args.checkpoint)
     where = device()
     args.length = args.length or model.config.context
-    examples, long = conversations(args.data / "sft_train.jsonl", tokenizer, args.length)
+    examples, long = conversations(args.data / "sft_train.jsonl", tokenizer, args.length, args.keep)
+    if args.unmasked:
+        examples = [(ids, np.ones_like(mask)) for ids, mask in examples]
     held_out, _ = conversations(args.data / "sft_valid.jsonl", tokenizer, args.length)
     pad = tokenizer.specials["<|pad|>"]
     loader = Loader(Conversations(examples), pad, args.batch, args.length, args.seed, crop=False)
@@ -128,9 +160,7 @@ def main(argv=None):
     valid = [check.next() for _ in range(4)]
     print(f"{len(examples):,} conversations, {long:,} left out as longer than {args.length} tokens")
 
-    suite = args.data / "canaries.jsonl"
-    items = read_jsonl(suite, "messages", "check", "kind")[:args.canaries] if suite.exists() else []
-    before = canaries.measure(model, tokenizer, items) if items else None
+    ledger = Ledger(model, tokenizer, args.data, args.canaries)
     torch.manual_seed(args.seed)
     prepare(model, where)
     print(f"validation before: {evaluate(model, valid, where):.4f} nats per token of an answer")
@@ -138,13 +168,9 @@ def main(argv=None):
         numbers = train(args, model.train(), loader, valid, tokenizer, info, where)
     except checkpoint.CheckpointError as e:
         sys.exit(str(e))
-    after = canaries.measure(model.eval(), tokenizer, items) if items else None
-    ledger = canaries.block(before, after) if items else None
-    if items:
-        print(f"canaries before: {canaries.show(before)}\n         after: {canaries.show(after)}")
-        write_answers(args.out, after["answers"])
+    block = ledger.close(model, args.out)
     write_metrics(args.out, seed=args.seed, checkpoint=checkpoint.load(args.out / "run", "cpu")[2]["hash"],
-                  seconds=time.time() - start, numbers=numbers, canaries=ledger)
+                  seconds=time.time() - start, numbers=numbers, canaries=block)
     print(f"wrote {args.out / 'run'}; next: python chat/cli.py --checkpoint {args.out / 'run'}")
 
 

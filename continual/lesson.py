@@ -207,8 +207,8 @@ def with_number(messages, number):
                                                   {"type": "text", "text": text_of(last["content"])}]}]
 
 
-def expand(lesson, tokenizer=None):
-    """The Expansion of a lesson: deterministic. (The tokenizer is not needed.)"""
+def expand(lesson, share=NUMBERED):
+    """The Expansion of a lesson: deterministic. share: of the training questions that come with a number"""
     rng = np.random.default_rng(int(lesson.id, 16))
     known = [content(fact.words) for fact in lesson.facts]
     train, check, near = [], [], []
@@ -222,7 +222,7 @@ def expand(lesson, tokenizer=None):
         check += [(question, answer.strip(".!? "), number) for question, answer in held]
         questions = wordings(fact, exact, number, known, rng) or [fact.question or fact.text]
         for question in questions:
-            numbered = rng.random() < NUMBERED
+            numbered = rng.random() < share
             if numbered and len(lesson.facts) > 1 and rng.random() < FOREIGN:
                 other = lesson.facts[(number + int(rng.integers(1, len(lesson.facts)))) % len(lesson.facts)]
                 question = loose(other.text or other.question, rng)

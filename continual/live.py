@@ -88,7 +88,7 @@ def learn(served, gate, lesson, conversation="", report=say):
         reasons, scores = doubts(served, lesson, store.words()["counts"].keys())
         if reasons:
             return Outcome(False, reasons, {"refused_by": "doubts", **scores}, [], [], [], served.version)
-        expansion = expand(lesson, tokenizer)
+        expansion = expand(lesson)
         near = [[{"role": "user", "content": question}] for question in expansion.near[:NEAR]]
         own = own_replies(model, tokenizer, gate.sets.replay, gate.cache) + own_replies(model, tokenizer, near)
         report(f"training on {len(expansion.train)} conversations, and on {len(own)} replies of the base's own")
@@ -215,7 +215,7 @@ def put_aside(args):
 def measured(served, gate, lesson):
     """The Outcome of a lesson that is served already."""
     rows = {name: gate.rows(name)[0] for name in ("gate", "audit")}
-    checked = gate.check(expand(lesson, served.tokenizer).check)
+    checked = gate.check(expand(lesson).check)
     scores = judge(gate.base("gate"), rows["gate"], rows["gate"], checked).scores
     scores["audit"] = compare(gate.base("audit"), rows["audit"])
     return Outcome(True, [], scores, gate.base("gate"), rows["gate"], checked, served.version)

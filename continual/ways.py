@@ -91,7 +91,7 @@ def by_model(served, prepare, choose):
 
 def fine_tuned(model, tokenizer, conversations, own, rate, seed=0):
     """A copy of the base, all of whose weights have learned the conversations and the base's own replies."""
-    student, pad = plain_copy(model).train(), tokenizer.specials["<|pad|>"]
+    student, pad = plain_copy(model).train().requires_grad_(True), tokenizer.specials["<|pad|>"]
     loader = Loader(examples(conversations + own, tokenizer), pad, ROWS, LENGTH, seed, crop=False)
     adamw, where = AdamW(list(student.parameters())), next(student.parameters()).device
     for step in range(1, STEPS + 1):
@@ -121,7 +121,7 @@ def ways(args, served, gate, made):
              "quoted": Way(quote, routed),
              "adapter": Way(by_model(served, same, served.adapter_for), routed,
                             served.store.record(made.lesson.id)["scores"]["train_seconds"])}
-    conversations = expand(made.lesson, tokenizer).train
+    conversations = expand(made.lesson, share=0).train                # no router will number its questions
     own = own_replies(served.base, tokenizer, gate.sets.replay, gate.cache)
     for rate in RATES:
         begun = time.time()
