@@ -198,7 +198,7 @@ def frontier(grid, noise, count=5, draws=300, seed=0):
 
 
 def predicted(fit):
-    """Exponents (of N, of D) of the best use of compute that Hoffmann's law implies: their eq. 4"""
+    """Exponents (of N, of D) of the best use of compute by a law of both: Hoffmann's eq. 4, and Kaplan's has the same"""
     alpha, beta = fit.numbers()["alpha"][0], fit.numbers()["beta"][0]
     return beta / (alpha + beta), alpha / (alpha + beta)
 
@@ -206,11 +206,13 @@ def predicted(fit):
 # ----------------------------------------------------------------------------
 # the study of one sweep
 
-SURFACES = "hoffmann", "kaplan with a floor", "kaplan"       # laws of N and D; the first one's prediction is the figure
+SURFACES = "kaplan", "kaplan with a floor", "hoffmann"       # laws of N and D
 PUBLISHED = [                # exponent, (fit, number), Kaplan et al. (eq. 1.1, 1.2, tables 2, 6), Hoffmann et al. (D.3)
-    ("L(N): alpha", ("L(N)", "alpha"), 0.076, None), ("L(D): alpha", ("L(D)", "alpha"), 0.095, None),
-    ("L(N, D): alpha, of N", ("hoffmann", "alpha"), 0.076, 0.339),
-    ("L(N, D): beta, of D", ("hoffmann", "beta"), 0.103, 0.285),
+    ("L(N) alone: alpha", ("L(N)", "alpha"), 0.076, None), ("L(D) alone: alpha", ("L(D)", "alpha"), 0.095, None),
+    ("Kaplan's alpha, of N", ("kaplan", "alpha"), 0.076, None),
+    ("Kaplan's beta, of D", ("kaplan", "beta"), 0.103, None),
+    ("Hoffmann's alpha, of N", ("hoffmann", "alpha"), None, 0.339),
+    ("Hoffmann's beta, of D", ("hoffmann", "beta"), None, 0.285),
     ("best N over C", ("IsoFLOP", "N"), 0.73, 0.49), ("best D over C", ("IsoFLOP", "D"), 0.27, 0.51)]
 
 
@@ -227,6 +229,20 @@ def inputs(row):
     return np.log(row["parameters"] / N0), np.log(row["tokens"] / D0)
 
 
+def trust(rows):
+    """
+    {law: error of ln(loss), root mean square} where each law predicts the largest size from the smaller ones: how far
+    it can be trusted beyond what it saw, without a look at what is held out.
+    """
+    x, y = np.array([inputs(row) for row in rows]).T, np.array([row["loss_nats"] for row in rows])
+    last, out = x[0] == x[0].max(), {}
+    for name in SURFACES:
+        if (~last).sum() > len(LAWS[name].names):
+            guess = estimate(name, x[:, ~last], y[~last], draws=1).loss(*x[:, last])[0]
+            out[name] = float(np.sqrt(np.mean(np.log(guess / y[last]) ** 2)))
+    return out
+
+
 def study(rows, draws=300):
     """
     All fits to the rows of eval/scaling.py that are not held out: {"fits": {name: Fit}, "values": {name: {number:
@@ -238,12 +254,13 @@ def study(rows, draws=300):
     sets = {"L(N)": ("power", x[:1, most], y[most]), "L(D)": ("power", x[1:, largest], y[largest]),
             **{name: (name, x, y) for name in SURFACES}}
     found = {name: estimate(*given, draws) for name, given in sets.items() if len(given[2]) > len(LAWS[given[0]].names)}
-    slopes, cut = frontier(grid_of(seen), found["hoffmann"].error if "hoffmann" in found else 0.01, draws=draws)
+    noise = min((found[name].error for name in SURFACES if name in found), default=0.01)
+    slopes, cut = frontier(grid_of(seen), noise, draws=draws)
     values = {name: one.numbers() for name, one in found.items()} | {"IsoFLOP": slopes}
     guesses = {name: tuple(float(v[0]) for v in found[name].loss(*inputs(held_out[0])))
                for name in SURFACES if name in found and held_out}
     return {"fits": found, "values": values, "slices": cut, "floor": seen[0].get("floor_nats"), "guesses": guesses,
-            "held_out": held_out[0] if held_out else None}
+            "trust": trust(seen), "held_out": held_out[0] if held_out else None}
 
 
 def interval(three):
@@ -263,13 +280,15 @@ def lines(found):
         if key in found["values"].get(fit, {}):
             out.append(f"{name:24s} {interval(found['values'][fit][key]):32s} "
                        + "".join(f"{x if x else '-':>12}" for x in papers))
-    if "hoffmann" in found["fits"]:
-        out.append(f"{'the same by the law':24s} N {predicted(found['fits']['hoffmann'])[0]:.3f}, "
-                   f"D {predicted(found['fits']['hoffmann'])[1]:.3f}")
+    for name in found["trust"]:
+        n, d = predicted(found["fits"][name])
+        out.append(f"{'the same by ' + name:24s} N {n:.3f}, D {d:.3f}; from the smaller sizes it predicts the largest "
+                   f"to {found['trust'][name]:.1%}")
     if row := found["held_out"]:
         out.append(f"\nheld out: N {row['parameters']:,}, D {row['tokens']:,}, measured {row['loss_nats']:.4f} nats")
         out += [f"  {name:22s} predicted {guess[0]:.4f} ({guess[1]:.4f} to {guess[2]:.4f}), off by "
                 f"{guess[0] / row['loss_nats'] - 1:+.2%}" + above(found, guess[0], row)
+                + "  < the law chosen" * (name == chosen(found))
                 for name, guess in found["guesses"].items()]
     return out
 
@@ -290,9 +309,14 @@ def numbers(found):
     if row := found["held_out"]:
         out |= {f"{name}_predicted_nats".replace(" ", "_"): guess[0] for name, guess in found["guesses"].items()}
         out["held_out_loss_nats"] = row["loss_nats"]
-        if SURFACES[0] in found["guesses"]:
-            out["extrapolation_error"] = abs(found["guesses"][SURFACES[0]][0] / row["loss_nats"] - 1)
+        if best := chosen(found):
+            out["extrapolation_error"] = abs(found["guesses"][best][0] / row["loss_nats"] - 1)
     return out
+
+
+def chosen(found):
+    """The law to predict with: the one that does best from the smaller sizes to the largest that was seen."""
+    return min(found["trust"], key=found["trust"].get, default=None)
 
 
 def synthetic(noise=0.005, seed=0):

@@ -5,7 +5,7 @@ the valleys of equal compute with their lowest points.
 
 import numpy as np
 
-from eval.fits import D0, N0, valley
+from eval.fits import D0, N0, chosen, valley
 
 
 def law(ax, found, name, x, style, label):
@@ -45,8 +45,9 @@ def laws(path, rows, found, plt):
     title = f"Larger models and more text: {max(losses):.2f} to {min(losses):.2f} nats"
     if row := found["held_out"]:
         left.plot(row["parameters"], row["loss_nats"], "*", color="#d55e00", markersize=13, zorder=4)
-        off = next(iter(found["guesses"].values()), (np.nan,))[0] / row["loss_nats"] - 1
-        title += f"; the star, which no fit saw, is predicted to {abs(off):.1%}"
+        if best := chosen(found):
+            off = found["guesses"][best][0] / row["loss_nats"] - 1
+            title += f"; the star, which no fit saw, is predicted to {abs(off):.1%}"
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -105,6 +105,14 @@ def test_what_is_held_out_is_not_seen():
     assert fits.numbers(a)["extrapolation_error"] < 0.03 < fits.numbers(b)["extrapolation_error"]
 
 
+def test_the_law_that_predicts_is_chosen_unseen():
+    """By how well each goes from the smaller sizes to the largest; made of Hoffmann's law, that one is."""
+    found = fits.study(fits.synthetic(0.001), draws=5)
+    assert fits.chosen(found) == "hoffmann" and found["trust"]["hoffmann"] < 0.005 < found["trust"]["kaplan"]
+    assert fits.numbers(found)["extrapolation_error"] == abs(
+        found["guesses"]["hoffmann"][0] / found["held_out"]["loss_nats"] - 1)
+
+
 def test_too_few_runs():
     with pytest.raises(ValueError, match="4 runs do not determine the 5 numbers"):
         fits.estimate("hoffmann", np.zeros((2, 4)), np.ones(4))
