@@ -1,7 +1,8 @@
 """
 Direct preference optimization: a model learns to prefer the better of two replies, without a reward model.
 
-    python align/dpo.py --checkpoint out/tinyworld/sft/run --data out/tinyworld/corpus
+    python align/preferences.py --checkpoint out/tinyworld/sft/run --out out/tinyworld/pairs     # its own mistakes
+    python align/dpo.py --checkpoint out/tinyworld/sft/run --pairs-from out/tinyworld/pairs --data out/tinyworld/corpus
     python align/dpo.py ... --ipo          # or --smoothing 0.1 (cDPO), --length-normalized
     python align/dpo.py ... --pairs 64     # seconds, to see that it runs
 
@@ -57,7 +58,8 @@ def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
     add("--checkpoint", type=Path, required=True, help="the fine-tuned run, which is the reference as well")
-    add("--data", type=Path, required=True, help="folder of preferences_train.jsonl and a held-out file")
+    add("--data", type=Path, required=True, help="corpus folder, for the canaries and, by default, the pairs")
+    add("--pairs-from", type=Path, help="folder of preferences_train.jsonl and a held-out file [that of --data]")
     add("--held-out", default="preferences_test.jsonl", help="pairs to measure on [%(default)s]")
     add("--out", type=Path, default=Path("out/align/dpo"), help="where to write [%(default)s]")
     add("--pairs", type=int, default=1600, help="pairs to train on, repeated ones counted again [%(default)s]")
@@ -198,8 +200,9 @@ def main(argv=None):
     model, tokenizer, info = load_model(args.checkpoint)
     mixed, pad = Mixed(device()), tokenizer.specials["<|pad|>"]
     args.length = args.length or model.config.context
-    some, long = pairs(args.data / "preferences_train.jsonl", tokenizer, args.length)
-    held_out, _ = pairs(args.data / args.held_out, tokenizer, args.length)
+    folder = args.pairs_from or args.data
+    some, long = pairs(folder / "preferences_train.jsonl", tokenizer, args.length)
+    held_out, _ = pairs(folder / args.held_out, tokenizer, args.length)
     prompts = [list(ids[:np.flatnonzero(mask)[0]]) for (ids, mask), _ in held_out[:args.replies]]
     print(f"{len(some):,} pairs, {long:,} left out as longer than {args.length} tokens; a coin is right in 50%")
 

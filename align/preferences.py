@@ -1,12 +1,18 @@
 """
-Preference pairs: a prompt, a reply that was chosen and one that was rejected; and a real set of them.
+Preference pairs: a prompt, a reply that was chosen and one that was rejected. How they are read, and where from.
 
-    python align/preferences.py --out out/instruct/corpus    # 1,100 instructions with pairs, made into our files
-    python align/dpo.py --checkpoint RUN --data out/instruct/corpus
+    python align/preferences.py --checkpoint out/tinyworld/sft/run --out out/tinyworld/pairs     # its own mistakes
+    python align/preferences.py --instruct --out out/instruct/corpus     # 1,100 real instructions with pairs
 
 A line of a file is {"prompt": [messages up to the user's last] or a text, "chosen": content, "rejected": content};
-a content is a text or a list of parts (bpe/template.py). The command writes preferences_{train,valid,test}.jsonl and,
-of the same split, sft_{train,valid}.jsonl with the chosen replies, since DPO starts from a model that has seen such.
+a content is a text or a list of parts (bpe/template.py). Both write preferences_{train,valid,test}.jsonl.
+
+--checkpoint: the model answers prompts of the embedded world several times. A wrong answer of its own is rejected in
+favour of a right one of its own, or, where it has none, of the world's. Pairs that others wrote are mostly easy: the
+model gives the better reply more probability before it has learned anything of them, and learning from them changes
+little of what it writes. Its own mistakes are likely by themselves (Tajwar et al. 2024, arxiv.org/abs/2404.14367).
+
+--instruct also writes sft_{train,valid}.jsonl of the same split, since DPO starts from a model that has seen such.
 """
 
 import os, sys
@@ -14,13 +20,17 @@ if not __package__: sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspat
 
 import argparse
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 
+from align.rollout import sample
+from bpe import world_chat
 from bpe.datasets import fetch
-from bpe.template import render
-from eval.inputs import read_jsonl, write_jsonl
+from bpe.template import parse_reply, render
+from eval.check import passes_all
+from eval.inputs import load_model, read_jsonl, write_jsonl
 
 SHARES = {"train": 0.8, "valid": 0.9, "test": 1.0}           # cumulative
 
@@ -58,6 +68,32 @@ def pairs(path, tokenizer, length):
     return kept, long
 
 
+def own_mistakes(model, tokenizer, only, prompts, tries, seed, max_new=160):
+    """
+    Records {"prompt", "chosen", "rejected", "kind"}: one for each of so many prompts of the split `only` that the
+    model has answered wrong in one of `tries` replies. A reply that did not end has no place in a pair.
+    """
+    rng, room = random.Random(f"{seed} {only}"), model.config.context - max_new
+    asked = []
+    while len(asked) < prompts:
+        turns = world_chat.some_turns(rng, only)
+        prompt = world_chat.messages(turns, False)[:-1]
+        ids, _ = render(prompt, tokenizer, for_reply=True)
+        if len(ids) <= room:
+            asked.append((prompt, ids, turns[-1]))
+    replies = sample(model, tokenizer, [ids for _, ids, _ in asked for _ in range(tries)], max_new, seed)
+    said = [parse_reply(reply.ids, tokenizer) for reply in replies]
+    passed = passes_all([turn.check for _, _, turn in asked for _ in range(tries)], said)
+    records = []
+    for n, (prompt, _, turn) in enumerate(asked):
+        mine = [i for i in range(n * tries, (n + 1) * tries) if replies[i].finished == "end"]
+        right, wrong = [said[i] for i in mine if passed[i]], [said[i] for i in mine if not passed[i]]
+        if wrong:
+            records.append({"prompt": prompt, "chosen": right[0] if right else turn.reply, "rejected": wrong[0],
+                            "kind": turn.kind})
+    return records
+
+
 def instruct(path, seed):
     """{split: records} of the real set; pairs whose two replies are the same say nothing and are left out."""
     rows = json.loads(path.read_text(encoding="utf-8"))
@@ -77,20 +113,31 @@ def conversation(record):
 
 def parse(argv):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, default=Path("out/instruct/corpus"), help="folder to write to [%(default)s]")
-    p.add_argument("--seed", type=int, default=0, help="of the split [%(default)s]")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, help="the fine-tuned run whose mistakes are wanted")
+    what.add_argument("--instruct", action="store_true", help="the real set")
+    p.add_argument("--out", type=Path, required=True, help="folder to write to")
+    p.add_argument("--prompts", type=int, default=2000, help="that the model answers, for training [%(default)s]")
+    p.add_argument("--tries", type=int, default=4, help="at each of them [%(default)s]")
+    p.add_argument("--seed", type=int, default=0, help="of the prompts and the answers, or of the split [%(default)s]")
     return p.parse_args(argv)
 
 
 def main(argv=None):
     args = parse(argv)
-    splits = instruct(fetch("instruct")["instruction-data-with-preference.json"], args.seed)
+    if args.instruct:
+        splits = instruct(fetch("instruct")["instruction-data-with-preference.json"], args.seed)
+    else:
+        model, tokenizer, _ = load_model(args.checkpoint)
+        counts = {"train": args.prompts, "valid": args.prompts // 4, "test": args.prompts // 4}
+        splits = {name: own_mistakes(model, tokenizer, name, max(1, n), args.tries, args.seed)
+                  for name, n in counts.items()}
     for name, records in splits.items():
         write_jsonl(args.out / f"preferences_{name}.jsonl", records)
-        if name != "test":
+        if args.instruct and name != "test":
             write_jsonl(args.out / f"sft_{name}.jsonl", map(conversation, records))
         print(f"{name:6} {len(records):5,} pairs")
-    print(f"wrote {args.out}; next: python align/sft.py --checkpoint RUN --data {args.out} --out out/instruct/sft")
+    print(f"wrote {args.out}; next: python align/dpo.py --checkpoint RUN --data {args.out}")
 
 
 if __name__ == "__main__":
