@@ -64,11 +64,8 @@ def same(args, path):
     """Problems, group and passes of the run whose metrics these are."""
     if not path.exists():
         sys.exit(f"no {path}. Let that run end first: python align/grpo.py --out {path.parent}")
-    from align import grpo
-    run = json.loads(path.read_text())
-    theirs = grpo.parse(run["argv"])
-    args.problems, args.group = theirs.steps * theirs.problems, theirs.group
-    args.passes = int(run["numbers"]["token_passes"])
+    theirs = json.loads(path.read_text())["numbers"]
+    args.problems, args.group, args.passes = (theirs[key] for key in ("problems", "replies_to_each", "token_passes"))
 
 
 def draw(model, tokenizer, args, items, first):
@@ -121,14 +118,15 @@ def main(argv=None):
     share = sum(row["right"] for row in rows) / (len(rows) * args.group)
     print(f"{len(rows):,} problems, {share:.1%} of {len(rows) * args.group:,} replies right, {kept:,} different ones; "
           f"{drawn:,} passes spent, {args.passes - drawn:,} left | {time.time() - start:.0f} s")
-    if args.passes - drawn < 3 * 8 * args.length:
+    steps = (args.passes - drawn) // (3 * 8 * args.length)   # of align/sft.py's 8 rows
+    if steps < 1:
         sys.exit("no passes are left to train with. Give fewer --problems or more --passes")
 
     def look(model):
         return sum(r["passed"] for r in solve(model, tokenizer, held_out, args.max_new, TOOLS)) / len(held_out)
 
     before = look(model)
-    fine_tune(args, rows, (args.passes - drawn) // 3)
+    fine_tune(args, rows, 8 * args.length * steps)
     model, _, after = checkpoint.load(args.out / "sft" / "run", next(model.parameters()).device)
     left = json.loads((args.out / "sft" / "metrics.json").read_text())
     numbers = {"heldout_right_before": before, "heldout_right": look(model.eval()), "right_replies": kept,

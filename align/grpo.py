@@ -219,7 +219,8 @@ def train(args, model, reference, problems, look, tokenizer, info, mixed, world)
             checkpoint.save(run, done, model, tokenizer, capture(settings(args), done, **parts), stage="grpo",
                             parent=info["hash"], keep=2)
         world.barrier()
-    return {"steps": done, "token_passes": clock.tokens, "training_seconds": clock.seconds}
+    return {"steps": done, "problems": args.steps * args.problems, "replies_to_each": args.group,
+            "token_passes": int(clock.tokens), "training_seconds": clock.seconds}
 
 
 def line(step, steps, clock, numbers):

@@ -6,8 +6,10 @@ In float64, packed against alone differs by the order of sums: 1e-12. The paper'
 hand; it shares nothing with ours but the log-probabilities.
 """
 
+import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from align import dpo, preferences
 from align.policy import k3, logprobs, own, pack, replies, totals
 from bpe.bpe import Tokenizer
 from gpt import checkpoint
+from gpt.engine import Reply, Sampling
 from gpt.llama import Config, Llama
 from train.amp import Mixed
 from train.pack import batch
@@ -179,6 +182,23 @@ def test_a_malformed_pair_is_named_by_its_line(tmp_path, record, complaint):
     path.write_text("\n".join(map(json.dumps, [good, record])))
     with pytest.raises(SystemExit, match=complaint):
         preferences.pairs(path, TOKENIZER, 50)
+
+
+def test_its_own_mistakes(monkeypatch):
+    """Of each prompt's tries the first wrong one that ended is rejected; without a right one the world's is chosen."""
+    def drawn(model, tokenizer, prompts, max_new, seed):
+        said = itertools.cycle([("end", "no idea"), ("length", "")])
+        return [Reply(ids, 9, Sampling(), 0, ids=TOKENIZER.encode(text), finished=how)
+                for ids, (how, text) in zip(prompts, said)]
+
+    monkeypatch.setattr(preferences, "sample", drawn)
+    model = make_model()
+    model.config = replace(TINY, context=9000)
+    records = preferences.own_mistakes(model, TOKENIZER, "train", 20, 2, seed=0)
+    assert len(records) == 20 and records == preferences.own_mistakes(model, TOKENIZER, "train", 20, 2, seed=0)
+    for record in records:
+        assert record["rejected"] == [{"type": "text", "text": "no idea"}] and record["chosen"] != record["rejected"]
+        preferences.sequence(record["prompt"], record["chosen"], TOKENIZER)       # what DPO reads
 
 
 def test_the_real_sets_splits_share_no_prompt(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from align import grpo
+from align import best_of_n, grpo
 from align.policy import logprobs, own, pack, totals
 from align.rollout import ask, own_tokens, sample
 from bpe.template import render
@@ -285,6 +285,23 @@ def test_two_ranks_do_what_one_does(start, whole, tmp_path):
     for name in ("reward", "tokens_per_reply", "entropy_nats", "loss_nats", "gradient_norm"):
         n = want[0].index(name)
         assert float(got[1][n]) == pytest.approx(float(want[1][n]), rel=1e-3, abs=1e-5), name
+
+
+def test_rejection_sampling_spends_what_grpo_has_spent(start, whole, tmp_path):
+    """As many problems and passes, and only right replies are learned."""
+    words = ["--checkpoint", start / "sft" / "run", "--data", start, "--out", tmp_path, "--match", whole,
+             "--length", 64, "--max-new", 40, "--eval-problems", 4]
+    best_of_n.main([str(word) for word in words])
+    answers = {item["question"]: item["answer"].split("#### ")[1] for item in ITEMS}
+    for name in ("sft_train", "sft_valid"):
+        for line in (tmp_path / f"{name}.jsonl").read_text().splitlines():
+            question, reply = json.loads(line)["messages"]
+            assert reply["content"][-1]["text"].endswith(f"#### {answers[question['content']]}")
+    numbers = json.loads((tmp_path / "metrics.json").read_text())["numbers"]
+    spent = json.loads((whole / "metrics.json").read_text())["numbers"]["token_passes"]
+    assert 0.8 * spent < numbers["token_passes"] <= spent and numbers["right_replies"] > 4
+    with pytest.raises(SystemExit, match="no passes are left"):
+        best_of_n.main([str(word) for word in [*words[:6], "--problems", 16, "--group", 4, "--passes", 2000]])
 
 
 def test_what_a_user_gets_wrong(start, tmp_path):
