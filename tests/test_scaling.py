@@ -15,8 +15,8 @@ from gpt.kinds import build
 
 
 def arguments(out, *more):
-    return scaling.parse(["--text", "embedded", "--sizes", "2x16", "2x24", "2x32", "--held-out", "2x40",
-                          "--tokens", "1024", "2048", "--documents", "6", "--jobs", "1", "--out", str(out), "--no-picture", *more])
+    return scaling.parse(["--text", "embedded", "--sizes", "2x16", "2x24", "2x32", "--held-out", "2x40", "--jobs", "1",
+                          "--tokens", "1024", "2048", "--documents", "6", "--out", str(out), "--no-picture", *more])
 
 
 @pytest.fixture(scope="module")
