@@ -16,7 +16,8 @@ import pytest
 from train import stage
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ["corpus", "tokenizer", "shards", "pretrain", "sft", "eval_arithmetic", "eval_science", "eval_fiction", "lesson"]
+STAGES = ["corpus", "tokenizer", "shards", "pretrain", "sft", "eval_arithmetic", "eval_science",
+          "eval_fiction", "lesson"]
 
 BLOCKER = '''
 import sys
