@@ -198,7 +198,7 @@ def frontier(grid, noise, count=5, draws=300, seed=0):
 
 
 def predicted(fit):
-    """Exponents (of N, of D) of the best use of compute by a law of both: Hoffmann's eq. 4; Kaplan's has the same"""
+    """Exponents (of N, of D) of the best use of compute by a law of both: Hoffmann's eq. 4; Kaplan's is alike"""
     alpha, beta = fit.numbers()["alpha"][0], fit.numbers()["beta"][0]
     return beta / (alpha + beta), alpha / (alpha + beta)
 
