@@ -7,7 +7,7 @@ Preference pairs: a prompt, a reply that was chosen and one that was rejected. H
 A line of a file is {"prompt": [messages up to the user's last] or a text, "chosen": content, "rejected": content};
 a content is a text or a list of parts (bpe/template.py). Both write preferences_{train,valid,test}.jsonl.
 
---checkpoint: the model answers prompts of the embedded world several times. A wrong answer of its own is rejected in
+--checkpoint: the model answers prompts of the embedded world several times. Its likeliest wrong answer is rejected in
 favour of a right one of its own, or, where it has none, of the world's. Pairs that others wrote are mostly easy: the
 model gives the better reply more probability before it has learned anything of them, and learning from them changes
 little of what it writes. Its own mistakes are likely by themselves (Tajwar et al. 2024, arxiv.org/abs/2404.14367).
@@ -32,6 +32,7 @@ from bpe.template import parse_reply, render
 from eval.check import passes_all
 from eval.inputs import load_model, read_jsonl, write_jsonl
 
+KINDS = "story", "science", "code", "arithmetic", "logic", "format", "chat"
 SHARES = {"train": 0.8, "valid": 0.9, "test": 1.0}           # cumulative
 
 
@@ -68,10 +69,17 @@ def pairs(path, tokenizer, length):
     return kept, long
 
 
-def own_mistakes(model, tokenizer, only, prompts, tries, seed, max_new=160):
+def likely(reply):
+    """Mean log-probability of the tokens that the model wrote itself."""
+    own = [logprob for logprob, forced in zip(reply.logprobs, reply.forced) if not forced]
+    return sum(own) / len(own)
+
+
+def own_mistakes(model, tokenizer, only, prompts, tries, seed, kinds=None, max_new=160):
     """
-    Records {"prompt", "chosen", "rejected", "kind"}: one for each of so many prompts of the split `only` that the
-    model has answered wrong in one of `tries` replies. A reply that did not end has no place in a pair.
+    Records {"prompt", "chosen", "rejected", "kind"}: one for each of so many prompts of the split `only`, of these
+    kinds [all], that the model has answered wrong in one of `tries` replies. A reply that did not end has no place in
+    a pair.
     """
     rng, room = random.Random(f"{seed} {only}"), model.config.context - max_new
     asked = []
@@ -79,7 +87,7 @@ def own_mistakes(model, tokenizer, only, prompts, tries, seed, max_new=160):
         turns = world_chat.some_turns(rng, only)
         prompt = world_chat.messages(turns, False)[:-1]
         ids, _ = render(prompt, tokenizer, for_reply=True)
-        if len(ids) <= room:
+        if len(ids) <= room and (not kinds or turns[-1].kind in kinds):
             asked.append((prompt, ids, turns[-1]))
     replies = sample(model, tokenizer, [ids for _, ids, _ in asked for _ in range(tries)], max_new, seed)
     said = [parse_reply(reply.ids, tokenizer) for reply in replies]
@@ -87,10 +95,10 @@ def own_mistakes(model, tokenizer, only, prompts, tries, seed, max_new=160):
     records = []
     for n, (prompt, _, turn) in enumerate(asked):
         mine = [i for i in range(n * tries, (n + 1) * tries) if replies[i].finished == "end"]
-        right, wrong = [said[i] for i in mine if passed[i]], [said[i] for i in mine if not passed[i]]
+        right, wrong = [said[i] for i in mine if passed[i]], [i for i in mine if not passed[i]]
         if wrong:
-            records.append({"prompt": prompt, "chosen": right[0] if right else turn.reply, "rejected": wrong[0],
-                            "kind": turn.kind})
+            records.append({"prompt": prompt, "chosen": right[0] if right else turn.reply,
+                            "rejected": said[max(wrong, key=lambda i: likely(replies[i]))], "kind": turn.kind})
     return records
 
 
@@ -119,6 +127,7 @@ def parse(argv):
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--prompts", type=int, default=2000, help="that the model answers, for training [%(default)s]")
     p.add_argument("--tries", type=int, default=4, help="at each of them [%(default)s]")
+    p.add_argument("--kinds", nargs="+", choices=KINDS, help="of prompts [all]")
     p.add_argument("--seed", type=int, default=0, help="of the prompts and the answers, or of the split [%(default)s]")
     return p.parse_args(argv)
 
@@ -130,7 +139,7 @@ def main(argv=None):
     else:
         model, tokenizer, _ = load_model(args.checkpoint)
         counts = {"train": args.prompts, "valid": args.prompts // 4, "test": args.prompts // 4}
-        splits = {name: own_mistakes(model, tokenizer, name, max(1, n), args.tries, args.seed)
+        splits = {name: own_mistakes(model, tokenizer, name, max(1, n), args.tries, args.seed, args.kinds)
                   for name, n in counts.items()}
     for name, records in splits.items():
         write_jsonl(args.out / f"preferences_{name}.jsonl", records)

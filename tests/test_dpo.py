@@ -185,17 +185,17 @@ def test_a_malformed_pair_is_named_by_its_line(tmp_path, record, complaint):
 
 
 def test_its_own_mistakes(monkeypatch):
-    """Of each prompt's tries the first wrong one that ended is rejected; without a right one the world's is chosen."""
+    """Of each prompt's tries the likeliest wrong one that ended is rejected, for the world's if none is right."""
     def drawn(model, tokenizer, prompts, max_new, seed):
-        said = itertools.cycle([("end", "no idea"), ("length", "")])
-        return [Reply(ids, 9, Sampling(), 0, ids=TOKENIZER.encode(text), finished=how)
-                for ids, (how, text) in zip(prompts, said)]
+        said = itertools.cycle([("end", "what?", -2.0), ("length", "", -0.1), ("end", "no idea", -1.0)])
+        return [Reply(ids, 9, Sampling(), 0, ids=TOKENIZER.encode(text), finished=how, logprobs=[-9.0, logprob],
+                      forced=[True, False]) for ids, (how, text, logprob) in zip(prompts, said)]
 
     monkeypatch.setattr(preferences, "sample", drawn)
     model = make_model()
     model.config = replace(TINY, context=9000)
-    records = preferences.own_mistakes(model, TOKENIZER, "train", 20, 2, seed=0)
-    assert len(records) == 20 and records == preferences.own_mistakes(model, TOKENIZER, "train", 20, 2, seed=0)
+    records = preferences.own_mistakes(model, TOKENIZER, "train", 20, 3, seed=0)
+    assert len(records) == 20 and records == preferences.own_mistakes(model, TOKENIZER, "train", 20, 3, seed=0)
     for record in records:
         assert record["rejected"] == [{"type": "text", "text": "no idea"}] and record["chosen"] != record["rejected"]
         preferences.sequence(record["prompt"], record["chosen"], TOKENIZER)       # what DPO reads
