@@ -138,7 +138,7 @@ def practise(args, model, tokenizer, items, step, world):
     mine = items[world.rank * share:(world.rank + 1) * share]
     prompts = [ask(item["question"], tokenizer) for item in mine for _ in range(args.group)]
     first = ((args.seed * args.steps + step) * args.problems + world.rank * share) * args.group
-    drawn = sample(model.eval(), tokenizer, prompts, args.max_new, seed=first)
+    drawn = sample(model, tokenizer, prompts, args.max_new, seed=first)
     wants = [strict(item["answer"]) for item in mine for _ in range(args.group)]
     verdicts = [judge(reply, want, tokenizer) for reply, want in zip(drawn, wants)]
     rewards = torch.tensor([reward(v) for v in verdicts], dtype=torch.float64).view(share, args.group)
@@ -199,7 +199,7 @@ def train(args, model, reference, problems, look, tokenizer, info, mixed, world)
         total = dict(zip(sums, world.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()))
         done += 1
         factor = trapezoid(done, args.steps, warmup=0.05, cooldown=0.3, floor=0.1)
-        loss, norm, numbers, passes = improve(args, model.train(), reference, adamw, factor, sequences, rewards,
+        loss, norm, numbers, passes = improve(args, model, reference, adamw, factor, sequences, rewards,
                                               total, guard, mixed, world, pad)
         clock.tokens += total["passes"] + world.sum(torch.tensor(passes)).item()
         numbers |= {name: total[name] / total["samples"] for name in ("reward", *WEIGHTS, "ended")}
@@ -238,12 +238,12 @@ def main(argv=None):
         problems = read(args.data / "arithmetic_train.jsonl", None)
         held_out = read(args.data / args.held_out, args.eval_problems)
         model, tokenizer, info = load_model(args.checkpoint)
-        reference, mixed = copy.deepcopy(model), Mixed(where)
+        reference, mixed = copy.deepcopy(model), Mixed(where)      # both stay in evaluation mode: no dropout
         ledger = Ledger(model, tokenizer, args.data, args.canaries, args.checkpoint.parent, info["hash"]) \
             if world.first else None
 
         def look():
-            rows = solve(model.eval(), tokenizer, held_out, args.max_new, TOOLS)
+            rows = solve(model, tokenizer, held_out, args.max_new, TOOLS)
             return sum(row["passed"] for row in rows) / len(rows)
 
         before = look()
