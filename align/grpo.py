@@ -160,26 +160,27 @@ def improve(args, model, reference, adamw, factor, sequences, rewards, total, gu
     picked = [sequences[n] for n in used]
     advantage = advantage.flatten()[used].float().to(mixed.where)                 # (S,)
     weight = weights(own(picked), args.normalize, args.max_new, total["samples"], total["tokens"]).to(mixed.where)
-    parts, past, sums, losses = pack(picked, max(len(ids) for ids, _ in picked), pad, args.rows), {}, [0, 0, 0], []
+    parts, past, losses = pack(picked, max(len(ids) for ids, _ in picked), pad, args.rows), {}, []
+    sums = torch.zeros(3, dtype=torch.float64)               # KL at the first update, tokens clipped and tokens of all
 
     def loss_of(part):
         logp, owner = logprobs(model, part, mixed), part.owner.to(mixed.where)    # (N,) twice
         if part not in past:                                                      # the first update: ratio is 1
             with torch.no_grad():
                 past[part] = logp.detach(), logprobs(reference, part, mixed)
+                sums[0] += k3(*past[part]).sum().item()
         old, ref = past[part]
         outside = ((logp - old).exp() - 1).abs() > args.clip_ratio
-        for i, x in enumerate((k3(logp, ref).sum().item(), outside.sum().item(), len(logp))):
-            sums[i] += x
+        sums[1:] += torch.tensor([outside.sum().item(), len(logp)])
         each = token_loss(logp, old, ref, advantage[owner], args.clip_ratio, args.beta, args.unbiased_kl)
         return (weight[owner] * each).sum()
 
     for _ in range(args.updates):
         loss, norm = descend(model, [(adamw, args.lr)], parts, loss_of, factor, args.clip, guard, mixed, world)
         losses.append(loss)
-    kl, outside, n = world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
+    kl, outside, n = world.sum(sums).tolist()
     trained = sum(part.tokens for part in parts)
-    return losses[0], norm, {"kl_nats": kl / n, "clipped": outside / n}, (3 * args.updates + 1) * trained
+    return losses[0], norm, {"kl_nats": kl * args.updates / n, "clipped": outside / n}, (3 * args.updates + 1) * trained
 
 
 def train(args, model, reference, problems, look, tokenizer, info, mixed, world):
