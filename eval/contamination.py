@@ -153,14 +153,14 @@ def asked(record):
 
 
 def outcomes(folders):
-    """{task: {key of an item: passed}}; the key is its question's text, or in picks.jsonl, by the first way, its id"""
+    """{task: {key of an item: passed}} by each task's own way of asking; the key is the question's text, or its id"""
     found = {}
     for folder in folders:
         for path in filter(Path.exists, (folder / "answers.jsonl", folder / "picks.jsonl")):
             for row in read_jsonl(path):
                 if path.name == "answers.jsonl":
                     found.setdefault(row["task"], {})[str(row["question"])] = row["passed"]
-                else:
+                else:                                                            # a row's first way is the task's own
                     way = next(key for key in row if key not in ("id", "answer"))
                     task = next(iter(json.loads((folder / "metrics.json").read_text())["scores"]), folder.name)
                     found.setdefault(task, {})[row["id"]] = row[way] == row["answer"]

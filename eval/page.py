@@ -27,6 +27,7 @@ svg { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; } th { font-weight: 500; }
+.beside th, .beside td { text-align: left; white-space: normal; vertical-align: top; }
 tr.all td { font-weight: 600; border-bottom: 0; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 details { margin: .5rem 0; } summary { cursor: pointer; font-weight: 500; }
@@ -105,6 +106,7 @@ def ledger_section(report):
 def render(report, logs, answers):
     """The page. report: see report.gather();  logs: {stage: columns};  answers: {task: rows}"""
     title, fiction = escape(tables.title(report)), list(tables.fiction_rows(report))
+    beside = list(tables.beside_rows(report))
 
     def reached(row, i):
         return {"reached": "good", "missed": "bad"}.get(row[i].split(" ")[-1], "")
@@ -113,9 +115,11 @@ def render(report, logs, answers):
                        for folder, command in report["commands"].items())
     parts = [f"<h1>{title}</h1><p class=muted>Run {escape(report['run'])}: {escape(tables.machine(report))}</p>",
              plots_section(report, logs),
-             "<h2>Scores</h2><p class=muted>The error is one standard error; chance is what guessing gets.</p>",
+             "<h2>Scores</h2><p class=muted>The error is one standard error; chance is what guessing gets, majority "
+             "what always giving the most frequent answer gets.</p>",
              table(tables.SCORE_HEAD, tables.score_rows(report), reached),
              table(tables.FICTION_HEAD, fiction) if fiction else "",
+             f'<div class="beside">{table(tables.BESIDE_HEAD, beside)}</div>' if beside else "",
              ledger_section(report) if report["ledger"] else "",
              samples_section(answers) if answers else "",
              "<h2>Time and memory</h2>", table(("stage", "time", "peak memory"), tables.stage_rows(report)),

@@ -37,8 +37,11 @@ def draw_scores(ax, report):
     for y, (name, x) in enumerate(rows):
         ax.errorbar(100 * x["value"], y, xerr=100 * x["stderr"], fmt="o", color=SERIES[0], capsize=3)
         ax.plot(100 * (x["chance"] or 0), y, "|", color=MUTED, markersize=9, markeredgewidth=2)
+        if x.get("majority"):
+            ax.plot(100 * x["majority"], y, "|", color=SERIES[1], markersize=9, markeredgewidth=2)
         ax.text(-1, y + 0.28, name, fontsize=9, color=INK)
-    ax.set(xlim=(-2, 103), ylim=(-0.5, len(rows) - 0.3), xlabel="% right (dot, with standard error; bar: chance)")
+    bars = "grey bar: chance, orange: majority" if any(x.get("majority") for _, x in rows) else "bar: chance"
+    ax.set(xlim=(-2, 103), ylim=(-0.5, len(rows) - 0.3), xlabel=f"% right (dot, with standard error; {bars})")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     clear = sum(x["value"] - (x["chance"] or 0) > 2 * x["stderr"] for _, x in rows)
@@ -60,6 +63,22 @@ def draw_curves(ax, logs, column, unit, factor=1.0):
     ax.set(xlabel="minutes of training", ylabel=unit, ylim=(0, None))
     ax.legend(loc="best", fontsize=9)
     return seen
+
+
+def draw_scaling(ax, metrics):
+    """Loss over parameters, a line for each amount of text, and the larger model that was predicted."""
+    rows = metrics["scaling"]
+    for colour, tokens in zip(SERIES, sorted({row["tokens"] for row in rows})[-len(SERIES):]):
+        line = sorted((r["parameters"], r["loss_nats"]) for r in rows if r["tokens"] == tokens and not r["held_out"])
+        ax.plot(*zip(*line), "o-", color=colour, markersize=3, linewidth=1, label=f"{tokens / 1e6:g}M tokens")
+    for row in rows:
+        if row["held_out"]:
+            ax.plot(row["parameters"], row["loss_nats"], "*", color=INK, markersize=9, label="not fitted")
+    ax.set(xscale="log", xlabel="parameters outside of the embedding", ylabel="loss, nats a token")
+    ax.legend(loc="best", fontsize=8)
+    error = metrics["numbers"].get("extrapolation_error")
+    predicted = "" if error is None else f"; the law predicts the one not fitted to {error:.1%}"
+    return f"Loss falls with parameters and with text{predicted}"
 
 
 def draw(report, logs):
@@ -96,4 +115,6 @@ def draw(report, logs):
     if logs:
         for draw_on in (loss, rate, memory):
             panel(draw_on)
+    if report["beside"].get("scaling", {}).get("scaling"):
+        panel(lambda ax: draw_scaling(ax, report["beside"]["scaling"]))
     return plots

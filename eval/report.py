@@ -5,8 +5,9 @@ One report of a run: report.json for machines, report.md and report.html for peo
     python eval/report.py --run out/tinyworld --out out        # the same into another folder
 
 It reads what the stages left in the folders of the run and nothing else: done.json (time, memory),
-metrics.json (numbers, scores, canaries), log.csv (curves), answers.jsonl (samples). What a run has
-not measured is null in report.json and left out of the pages. The plots need matplotlib.
+metrics.json (numbers, scores, canaries), log.csv (curves), answers.jsonl (samples); and, of what is measured beside a
+run, eval/scaling.py, eval/baseline.py and eval/contamination.py, their metrics.json in the run or in out/eval. What has
+not been measured is null in report.json and left out of the pages. The plots need matplotlib.
 """
 
 import os, sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from eval import page, tables
 
 ALWAYS = "gsm8k_tiny", "gsm8k_tiny_no_tool", "gsm8k_first200", "science_choice"
+BESIDE = "scaling", "baseline", "contamination"
 FICTION = "fiction_bits_per_byte", "fiction_floor_bits_per_byte"
 
 
@@ -43,6 +45,16 @@ def read_answers(path):
         return [json.loads(line) for line in file]
 
 
+def beside(run):
+    """{name: metrics.json} of BESIDE, from the run's own folder of that name or from eval/ beside the run."""
+    paths = {name: [run / name / "metrics.json", run.parent / "eval" / name / "metrics.json"] for name in BESIDE}
+    return {name: read_json(path) for name, some in paths.items() for path in some[::-1] if path.exists()}
+
+
+def command(metrics):
+    return shlex.join(["python", metrics["script"], *metrics["argv"]])
+
+
 def gather(run):
     """Everything the report says, as one dict; folders in the order in which their stages finished."""
     stages = sorted((read_json(path) for path in run.glob("*/done.json")), key=lambda stage: stage["finished"])
@@ -50,7 +62,7 @@ def gather(run):
     paths = sorted(run.glob("*/metrics.json"), key=lambda p: (order.get(p.parent.name, len(order)), p.parent.name))
     if not paths:
         sys.exit(f"no metrics.json in the folders of {run}. Run the stages first: bash run.sh")
-    metrics = {path.parent.name: read_json(path) for path in paths}
+    metrics, others = {path.parent.name: read_json(path) for path in paths}, beside(run)
     details, numbers = {}, {}
     for folder, m in metrics.items():
         details |= {key: {**x, "folder": folder} for key, x in m["scores"].items() if x}
@@ -66,7 +78,7 @@ def gather(run):
         "details": details, "numbers": numbers,
         "stage_numbers": {folder: m["numbers"] for folder, m in metrics.items() if m["numbers"]},
         "ledger": [{"stage": folder, **m["canaries"]} for folder, m in metrics.items() if m.get("canaries")],
-        "commands": {folder: shlex.join(["python", m["script"], *m["argv"]]) for folder, m in metrics.items()},
+        "beside": others, "commands": {folder: command(m) for folder, m in (metrics | others).items()},
         "environment": list(metrics.values())[-1]["environment"]}
 
 

@@ -2,6 +2,8 @@
 The report's words: the finding, its tables as rows of text, and the whole of report.md.
 """
 
+import re
+
 # key in report.json, its name for people, the least it should be
 SCORES = [
     ("gsm8k_tiny", "TinyWorld arithmetic (GSM8K's form, synthetic)", 0.97),
@@ -13,18 +15,25 @@ SCORES = [
 ]
 VARIANTS = {"lenient": "last number counts", "reply": "by what it replies",
             "shown": "by likelihood, choices shown", "letter": "by likelihood of the letter",
-            "text": "by likelihood, question alone", "length": "by likelihood per byte, question alone"}
+            "text": "by likelihood, question alone", "length": "by likelihood per character, question alone",
+            "without_near_duplicates": "no near duplicates of training",
+            "without_overlap": "nothing that overlaps with training"}
 SCORE_HEAD = "score", "value", "error", "items", "chance", "target"
+BESIDE_HEAD = "measured beside the run", "finding"
 FICTION_HEAD = "bits per byte of", "model", "floor", "over it", "over it, with the end"
 
 
 def label(key):
     """What people call a score: the name of its key, or that of the key it is a variant of."""
     names = {key: name for key, name, _ in SCORES}
-    base, _, variant = key.rpartition("_")
-    if key not in names and variant in VARIANTS:
-        return f"{label(base)}: {VARIANTS[variant]}"
-    return names.get(key, key.replace("_", " "))
+    if key in names:
+        return names[key]
+    if found := re.fullmatch(r"(.+)_pass_at_(\d+)", key):
+        return f"{label(found[1])}: pass@{found[2]}"
+    for variant, words in VARIANTS.items():
+        if key.endswith(f"_{variant}"):
+            return f"{label(key.removesuffix(f'_{variant}'))}: {words}"
+    return key.replace("_", " ")
 
 
 def percent(x):
@@ -67,8 +76,9 @@ def score_rows(report):
     for key in named + [key for key in report["details"] if key not in least]:
         x, want = report["details"][key], least.get(key)
         target = "" if want is None else f"{want:.0%} {'reached' if x['value'] >= want else 'missed'}"
-        yield (label(key), percent(x["value"]), f"± {percent(x['stderr'])}", f"{x['n']:,}", percent(x.get("chance")),
-               target)
+        majority = f", majority {percent(x['majority'])}" if x.get("majority") else ""
+        yield (label(key), percent(x["value"]), f"± {percent(x['stderr'])}", f"{x['n']:,}",
+               percent(x.get("chance")) + majority, target)
 
 
 def fiction_rows(report):
@@ -84,6 +94,38 @@ def fiction_rows(report):
         yield name, f"{n[f'{key}_bits_per_byte']:.4f} ± {n[f'{key}_bits_per_byte_stderr'] or 0:.4f}", *beside
     if "ngram_bits_per_byte" in n:
         yield "held-out stories, by an n-gram", f"{n['ngram_bits_per_byte']:.4f}", "–", "–", "–"
+
+
+def scaling_finding(n):
+    """What a sweep has found, from the numbers of eval/scaling.py; of a sweep too small for fits, less."""
+    found = []
+    if "extrapolation_error" in n:
+        found.append(f"the larger model that no fit saw loses {n['held_out_loss_nats']:.3f} nats, as predicted to "
+                     f"within {percent(n['extrapolation_error'])}")
+    if "IsoFLOP_N" in n:
+        found.append(f"at equal compute the best model grows as compute to the {n['IsoFLOP_N']:.2f} "
+                     f"({n['IsoFLOP_N_low']:.2f} to {n['IsoFLOP_N_high']:.2f})")
+    if "kaplan_alpha" in n:
+        found.append(f"Kaplan's exponent of the size is {n['kaplan_alpha']:.3f} (published 0.076)")
+    return "; ".join(found) or "runs, but too few for a law"
+
+
+def beside_rows(report):
+    """The rows below BESIDE_HEAD: what scaling, baselines and contamination say, where they have been run."""
+    measured = report["beside"]
+    if "scaling" in measured:
+        yield "scaling laws", scaling_finding(measured["scaling"]["numbers"])
+    if "baseline" in measured:
+        bits = {key.removesuffix("_bits_per_byte"): x for key, x in measured["baseline"]["numbers"].items()
+                if key.endswith("_bits_per_byte")}
+        yield "equal compute, bits per byte", ", ".join(
+            f"{name.replace('_', '-')} {x:.3f}" for name, x in sorted(bits.items(), key=lambda pair: -pair[1]))
+    for row in measured.get("contamination", {}).get("contamination", []):
+        text = (f"{row['near_duplicates']:,} of {row['items']:,} are near duplicates of training text, "
+                f"{row['overlapping']:,} share {row['words']} words in a row")
+        for task, (whole, _, clean) in row["scores"].items():
+            text += f"; {label(task)} {percent(whole['value'])}, without those {percent(clean and clean['value'])}"
+        yield f"contamination of {row['test'].replace('_', ' ')}", text
 
 
 def ledger_head(report):
@@ -123,6 +165,8 @@ def markdown(report):
              "## Scores", table(SCORE_HEAD, score_rows(report))]
     if fiction := list(fiction_rows(report)):
         parts.append(table(FICTION_HEAD, fiction))
+    if beside := list(beside_rows(report)):
+        parts.append(table(BESIDE_HEAD, beside))
     if report["ledger"]:
         parts += ["## What each stage gained and what it cost",
                   "Share of canaries passed, and the change in points with its paired standard error.",

@@ -172,6 +172,39 @@ def test_a_run_with_little_in_it(tmp_path):
         report.main(["--run", str(tmp_path / "run")])
 
 
+def test_what_is_measured_beside_the_run(run):
+    """Scaling, baselines and contamination from out/eval, a line each, and a plot of the sweep."""
+    rows = [{"parameters": n, "tokens": d, "loss_nats": 3 - 0.1 * i, "held_out": n == 80} for i, (n, d) in enumerate(
+        [(10, 100), (20, 100), (40, 100), (10, 200), (20, 200), (40, 200), (80, 200)])]
+    numbers = {"extrapolation_error": 0.012, "held_out_loss_nats": 2.4, "kaplan_alpha": 0.079}
+    clean = {"test": "questions_test", "items": 544, "words": 8, "overlapping": 69, "near_duplicates": 16, "scores": {
+        "science_choice": [score(0.96, 544), score(0.95, 528), score(0.94, 475)], "other": [score(1, 2), None, None]}}
+    measured = {"scaling": {"numbers": numbers, "scaling": rows}, "contamination": {"contamination": [clean]},
+                "baseline": {"numbers": {"moe_bits_per_byte": 0.5, "kneser_ney_bits_per_byte": 0.6}}}
+    for name, more in measured.items():
+        folder, whole = run.parent / "eval" / name, {"script": f"eval/{name}.py", "argv": [], "numbers": {}} | more
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(whole))
+    report.main(["--run", str(run)])
+    text, html = (run / "report.md").read_text(), (run / "report.html").read_text()
+    assert "2.400 nats, as predicted to within 1.2%; Kaplan's exponent of the size is 0.079" in text
+    assert "kneser-ney 0.600, moe 0.500" in text and "- scaling: `python eval/scaling.py`" in text
+    assert "16 of 544 are near duplicates of training text, 69 share 8 words in a row" in text
+    assert "Four-choice science 96.0%, without those 94.0%; other 100.0%, without those –" in text
+    assert "the law predicts the one not fitted to 1.2%" in html and "contamination of questions test" in html
+    parse(html)
+    assert set(json.loads((run / "report.json").read_text())["beside"]) == {"scaling", "baseline", "contamination"}
+
+
+def test_majority_stands_beside_chance(run):
+    path = run / "eval_science" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["scores"]["science_choice"]["majority"] = 0.271
+    path.write_text(json.dumps(metrics))
+    report.main(["--run", str(run)])
+    assert "| 25.0%, majority 27.1% |" in (run / "report.md").read_text()
+
+
 def test_words_for_numbers():
     assert [tables.duration(x) for x in (0.4, 99, 100, 540)] == ["0 s", "99 s", "1 min 40 s", "9 min 00 s"]
     assert tables.duration(239.7) == "4 min 00 s" and tables.size(None) == "–"
@@ -179,6 +212,9 @@ def test_words_for_numbers():
     assert tables.label("science_choice_letter") == "Four-choice science: by likelihood of the letter"
     assert tables.label("gsm8k_tiny_unseen_lenient").startswith("TinyWorld arithmetic, skeletons never in train: ")
     assert tables.label("canaries_all") == "canaries all"
+    assert tables.label("science_choice_length") == "Four-choice science: by likelihood per character, question alone"
+    assert tables.label("gsm8k_first200_lenient_pass_at_8") == (
+        "GSM8K, first 200 test questions: last number counts: pass@8")
 
 
 def test_progress_ticks_what_is_measured(run, capsys):
