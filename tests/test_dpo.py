@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from align import dpo, preferences
+from align import dpo, parity, preferences
 from align.policy import k3, logprobs, own, pack, replies, totals
 from bpe.bpe import Tokenizer
 from gpt import checkpoint
@@ -259,3 +259,13 @@ def test_it_learns_what_is_preferred_and_resumes_to_the_bit(start, tmp_path, mon
     assert run(start, tmp_path / "killed")[1:] == (log, digest)
     with pytest.raises(SystemExit, match="started with --beta 0.1"):
         run(start, tmp_path / "killed", "--beta", 0.2)
+
+
+@pytest.mark.peer
+def test_the_same_as_trl(tmp_path):
+    """Losses, rewards, advantages and gradients; TRL's softmax is float32's, so 1e-6."""
+    for name in parity.NEEDS:
+        pytest.importorskip(name)
+    for compare, folder in ((parity.compare_dpo, "dpo"), (parity.compare_grpo, "grpo")):
+        apart = dict(compare(str(tmp_path / folder)))
+        assert len(apart) >= 9 and max(apart.values()) < 1e-6, apart
