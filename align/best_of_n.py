@@ -112,8 +112,14 @@ def main(argv=None):
     items = [problems[n] for n in order(len(problems), args.problems, args.seed)]
     about = {key: value for key, value in settings(args, info, args.data / "arithmetic_train.jsonl").items()
              if key in ("checkpoint_hash", "data_sha", "problems", "group", "max_new", "seed")}
-    rows = resume(unfinished(args.out, "samples"), about, items,
-                  lambda some, first: draw(model, tokenizer, args, some, first), batch=BATCH)
+
+    def work(some, first):
+        new = draw(model, tokenizer, args, some, first)
+        print(f"problem {first + len(new):5d}/{len(items)} | right {sum(row['right'] for row in new):3d} of "
+              f"{len(new) * args.group} | {time.time() - start:4.0f} s", flush=True)
+        return new
+
+    rows = resume(unfinished(args.out, "samples"), about, items, work, batch=BATCH)
     drawn, kept = sum(row["passes"] for row in rows), sum(len(row["kept"]) for row in rows)
     share = sum(row["right"] for row in rows) / (len(rows) * args.group)
     print(f"{len(rows):,} problems, {share:.1%} of {len(rows) * args.group:,} replies right, {kept:,} different ones; "

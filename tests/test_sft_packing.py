@@ -31,8 +31,8 @@ def talk(*said, system=None):
     return {"messages": head + [{"role": role, "content": content} for role, content in zip(roles, said)]}
 
 
-TALKS = [talk("hi", "hello"), talk("2*3?", CALL, "sure?", "yes", system="Be brief."), talk("a", "b", "c", "d", "e", "f"),
-         talk("what is a name?", "what you are called by"), talk("x", "y")]
+TALKS = [talk("hi", "hello"), talk("2*3?", CALL, "sure?", "yes", system="Be brief."),
+         talk("a", "b", "c", "d", "e", "f"), talk("what is a name?", "what you are called by"), talk("x", "y")]
 
 
 def make_model(dtype=torch.float64):
