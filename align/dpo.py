@@ -164,12 +164,12 @@ def train(args, model, reference, some, look, tokenizer, info, mixed):
         batch = [some[n] for n in picked[done]]
         past = reference[picked[done]].t().flatten()                              # (2P,)
         lengths = own(flat(batch)) if args.length_normalized else None
-        rewards = None
+        rewards = {}
 
         def loss_of(part):
-            nonlocal rewards
             policy = totals(logprobs(model, part, mixed), part).cpu()             # (2P,)
-            rewards = [args.beta * x.detach().mean().item() for x in log_ratios(policy, past)]
+            for name, ratio in zip(("reward_chosen", "reward_rejected"), log_ratios(policy.detach(), past)):
+                rewards[name] = args.beta * ratio.mean().item()
             return preference_loss(policy, past, args.beta, ipo=args.ipo, smoothing=args.smoothing,
                                    lengths=lengths).mean()
 
@@ -179,9 +179,10 @@ def train(args, model, reference, some, look, tokenizer, info, mixed):
         clock.tokens += whole[0].tokens
         numbers = look() if done % args.eval_every == 0 or done == steps else {}
         log.log(done, seconds=clock.seconds, tokens=clock.tokens, loss_nats=loss, tokens_per_second=clock.rate,
-                reward_chosen=rewards[0], reward_rejected=rewards[1], gradient_norm=norm, **numbers)
+                gradient_norm=norm, **rewards, **numbers)
         if done % args.log_every == 0 or numbers:
-            print(f"step {done:4d}/{steps} | loss {loss:.4f} | rewards {rewards[0]:+.2f} {rewards[1]:+.2f} | "
+            chosen, rejected = rewards.values()
+            print(f"step {done:4d}/{steps} | loss {loss:.4f} | rewards {chosen:+.2f} {rejected:+.2f} | "
                   f"{clock.seconds / done * (steps - done):3.0f} s left{show(numbers)}", flush=True)
         if guard.in_a_row:
             warn(guard, done, torch.tensor(loss), run)
