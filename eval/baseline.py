@@ -1,7 +1,7 @@
 """
 The reference points: what counting gets, and what four kinds of network get for the same operations on the same text.
 
-    python eval/baseline.py                                   # run.sh's text, three seeds: 25 minutes on two cores
+    python eval/baseline.py                                   # run.sh's text, three seeds: 15 minutes on two cores
     python eval/baseline.py --operations 2e10 --seeds 1 --order 3 --documents 50      # a minute, to see that it runs
     python eval/baseline.py --preset 124m --say               # what the next line would run, and nothing is run
     python eval/baseline.py --preset 124m --gpus 8 --price 3  # GPT-2's own size on a node, from download to table

@@ -34,7 +34,7 @@ def counts(metrics):
 
 
 def test_what_is_found(tmp_path, capsys):
-    """A twin in other case and punctuation, a part, a text of which only 12 words in a row are shared, and a stranger."""
+    """A twin in other case and punctuation, a part, one of which only 12 words in a row are shared, a stranger."""
     rng = random.Random(0)
     twin, part, short, stranger = (sentence(rng, 40) for _ in range(4))
     train = [sentence(rng, 60), twin.upper().replace(" ", ", "), sentence(rng, 30) + " " + " ".join(part.split()[:13]),
@@ -70,7 +70,7 @@ def test_short_items_are_looked_up_whole(tmp_path):
 
 def test_agrees_with_a_plain_search(tmp_path):
     rng = random.Random(3)
-    few = WORDS[:4]                                                              # so that chance makes runs in common
+    few = WORDS[:4]                                          # so that chance makes runs in common
     train = [" ".join(rng.choices(few, k=rng.randint(1, 80))) for _ in range(40)]
     test = [" ".join(rng.choices(few, k=rng.randint(9, 30))) for _ in range(60)]
     joined, want = [f" {text} " for text in train], 0
